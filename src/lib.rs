@@ -1,0 +1,2 @@
+//! Redkeep: the authenticating, TLS-terminating proxy in front of a real Redis.
+
