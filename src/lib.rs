@@ -1,2 +1,3 @@
 //! Redkeep: the authenticating, TLS-terminating proxy in front of a real Redis.
 
+pub mod resp;
