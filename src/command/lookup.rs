@@ -1,0 +1,251 @@
+//! From a request's first arguments to its [`Spec`].
+//!
+//! A [`CommandTable`] is the built-in table, or the built-in table fitted to one upstream: without the commands that
+//! the upstream lacks, and widened by those that only it has (modules, newer versions). Looking up is
+//! case-insensitive and does not allocate.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::spec::{Affinity, Categories, Channels, CommandId, Flags, KeySpec, Spec, flag};
+use super::table::{ROWS, Row};
+use crate::resp::Request;
+
+/// Longest full name (`container|sub`) that a table can hold; longer names are unknown without a search.
+const MAX_NAME_BYTES: usize = 64;
+
+/// What a request's name means.
+#[derive(Clone, Copy, Debug)]
+pub enum Resolution<'t> {
+    /// A command or, where the command is a container, one of its subcommands.
+    Known(&'t Spec),
+    /// No such command.
+    UnknownCommand,
+    /// The container exists; its argument 1 is no subcommand of it.
+    UnknownSubcommand(&'t Spec),
+}
+
+/// What an upstream's `COMMAND` says of one command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// Full name in lower case.
+    pub name: String,
+    /// See [`Spec::arity`].
+    pub arity: i16,
+    /// See [`Spec::flags`].
+    pub flags: Flags,
+    /// See [`Spec::categories`]; implicit ones included.
+    pub categories: Categories,
+    /// Its key specifications; `None` where they could not be understood or the upstream is too old to send them.
+    pub keys: Option<Vec<KeySpec>>,
+    /// Subcommands, where the upstream reports them (7.0 and later).
+    pub subcommands: Vec<Reported>,
+}
+
+/// All commands that a policy knows, with dense numbers.
+#[derive(Clone, Debug)]
+pub struct CommandTable {
+    specs: Vec<Spec>,
+    by_name: HashMap<Box<[u8]>, CommandId>,
+}
+
+impl CommandTable {
+    /// The commands that Redkeep knows by itself.
+    pub fn builtin() -> Self {
+        let mut table = CommandTable { specs: Vec::with_capacity(ROWS.len()), by_name: HashMap::new() };
+        for row in ROWS {
+            table.push_row(row);
+        }
+        table
+    }
+
+    /// This table fitted to an upstream: commands that `reported` lacks are left out, commands that only `reported`
+    /// has are added. Commands that Redkeep answers itself stay in any case (HELLO in front of Redis 3.2), after the
+    /// others.
+    ///
+    /// SECURITY: for a command in both, the built-in row wins, since key specifications of an upstream may be too
+    /// weak (or forged); only the arity is the upstream's (for what is sent there), so that a wrong number of
+    /// arguments is refused where it refuses it.
+    /// Subcommands are left out only if the upstream reports subcommands at all (7.0 and later).
+    /// An added command whose keys are not understood is [`Affinity::Unavailable`].
+    pub fn fitted(&self, reported: &[Reported]) -> Self {
+        let mut table = CommandTable { specs: Vec::new(), by_name: HashMap::new() };
+        for theirs in reported.iter().filter(|theirs| !theirs.name.contains('|')) {
+            match self.find(theirs.name.as_bytes()) {
+                Some(ours) => table.push_both(self, ours, theirs),
+                None => {
+                    let Some(container) = table.push_reported(theirs, Affinity::Shared, None) else {
+                        continue;
+                    };
+                    for sub in &theirs.subcommands {
+                        table.push_reported(sub, Affinity::Shared, Some(container));
+                    }
+                }
+            }
+        }
+        for ours in self.specs.iter().filter(|spec| spec.affinity == Affinity::Local) {
+            table.push_local(self, ours);
+        }
+        table
+    }
+
+    /// The command or subcommand that a request names.
+    pub fn resolve(&self, request: Request<'_>) -> Resolution<'_> {
+        let Some(spec) = self.find(request.name()) else { return Resolution::UnknownCommand };
+        if spec.parent.is_some() {
+            // `config|get` is a name of ours, not one that a client may send.
+            return Resolution::UnknownCommand;
+        }
+        let (true, Some(word)) = (spec.is_container(), request.arg(1)) else {
+            return Resolution::Known(spec);
+        };
+        match self.find_subcommand(spec, word) {
+            Some(sub) => Resolution::Known(sub),
+            None => Resolution::UnknownSubcommand(spec),
+        }
+    }
+
+    /// The subcommand `word` of `container`, in any case.
+    pub fn find_subcommand(&self, container: &Spec, word: &[u8]) -> Option<&Spec> {
+        let mut full = [0u8; MAX_NAME_BYTES];
+        let name = container.name.as_bytes();
+        let length = name.len().checked_add(1)?.checked_add(word.len())?;
+        let target = full.get_mut(..length)?;
+        let (head, tail) = target.split_at_mut(name.len());
+        head.copy_from_slice(name);
+        let (bar, tail) = tail.split_at_mut(1);
+        bar.copy_from_slice(b"|");
+        tail.copy_from_slice(word);
+        self.find(target)
+    }
+
+    /// The command of this full name (`get`, `config|get`), in any case.
+    pub fn find(&self, name: &[u8]) -> Option<&Spec> {
+        let mut lower = [0u8; MAX_NAME_BYTES];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        self.by_name.get(&*lower).and_then(|id| self.spec(*id))
+    }
+
+    /// The command of this number.
+    pub fn spec(&self, id: CommandId) -> Option<&Spec> {
+        self.specs.get(id.index())
+    }
+
+    /// All commands and subcommands, by number.
+    pub fn specs(&self) -> &[Spec] {
+        &self.specs
+    }
+
+    fn push_row(&mut self, row: &Row) {
+        let parent = row
+            .name
+            .split_once('|')
+            .and_then(|(container, _)| self.by_name.get(container.as_bytes()).copied());
+        self.push(Spec {
+            id: CommandId(0),
+            name: Cow::Borrowed(row.name),
+            arity: row.arity,
+            flags: row.flags,
+            categories: row.categories,
+            keys: Cow::Borrowed(row.keys),
+            movable: row.movable,
+            channels: row.channels,
+            affinity: row.affinity,
+            parent,
+            subcommands: Vec::new(),
+        });
+    }
+
+    /// Adds a command that both `builtin` and the upstream know.
+    fn push_both(&mut self, builtin: &CommandTable, ours: &Spec, theirs: &Reported) {
+        let arity = if ours.affinity == Affinity::Local { ours.arity } else { theirs.arity };
+        let spec = Spec { arity, subcommands: Vec::new(), ..ours.clone() };
+        let Some(container) = self.push(spec) else { return };
+        for sub in ours.subcommands.iter().filter_map(|id| builtin.spec(*id)) {
+            let reported = theirs.subcommands.iter().find(|reported| reported.name == sub.name);
+            if reported.is_some() || theirs.subcommands.is_empty() {
+                let arity = reported.filter(|_| sub.affinity != Affinity::Local);
+                let arity = arity.map_or(sub.arity, |reported| reported.arity);
+                self.push(Spec { arity, parent: Some(container), ..sub.clone() });
+            }
+        }
+        if !ours.is_container() {
+            // Our row knows the keys of all its arguments; subcommands of a newer server must not replace it.
+            return;
+        }
+        for sub in theirs.subcommands.iter().filter(|sub| builtin.find(sub.name.as_bytes()).is_none()) {
+            // A new CLIENT or ACL subcommand is about the upstream's clients and users, like its siblings.
+            self.push_reported(sub, ours.affinity, Some(container));
+        }
+    }
+
+    /// Adds a command that Redkeep answers itself, unless it is there; before it its container.
+    fn push_local(&mut self, builtin: &CommandTable, ours: &Spec) {
+        let parent = ours.parent.and_then(|id| builtin.spec(id)).and_then(|container| {
+            let known = self.find(container.name.as_bytes()).map(|spec| spec.id);
+            known.or_else(|| self.push(Spec { subcommands: Vec::new(), ..container.clone() }))
+        });
+        if parent.is_some() == ours.parent.is_some() {
+            self.push(Spec { parent, subcommands: Vec::new(), ..ours.clone() });
+        }
+    }
+
+    /// Adds a command that only the upstream knows; `affinity` unless its flags ask for more.
+    fn push_reported(
+        &mut self,
+        reported: &Reported,
+        affinity: Affinity,
+        parent: Option<CommandId>,
+    ) -> Option<CommandId> {
+        let container = parent.and_then(|id| self.spec(id)).map(|container| &*container.name);
+        let own = match container {
+            Some(container) => reported.name.strip_prefix(container)?.strip_prefix('|')?,
+            None => &reported.name,
+        };
+        if own.is_empty() || own.contains('|') {
+            return None;
+        }
+        let affinity = if reported.keys.is_none() || reported.flags.contains(flag::PUBSUB) {
+            // Whose channels are not known here, or whose pushes nobody expects.
+            Affinity::Unavailable
+        } else if affinity == Affinity::Shared && reported.flags.contains(flag::BLOCKING) {
+            Affinity::LeasedForCommand
+        } else {
+            affinity
+        };
+        self.push(Spec {
+            id: CommandId(0),
+            name: Cow::Owned(reported.name.to_ascii_lowercase()),
+            arity: reported.arity,
+            // SECURITY: no_auth would let a client run it before it has logged in, past every rule.
+            flags: Flags(reported.flags.0 & !flag::NO_AUTH),
+            categories: reported.categories,
+            keys: Cow::Owned(reported.keys.clone().unwrap_or_default()),
+            movable: None,
+            channels: Channels::None,
+            affinity,
+            parent,
+            subcommands: Vec::new(),
+        })
+    }
+
+    /// Adds a row under the next number. `None` (and no row) when the name is taken or the table is full.
+    fn push(&mut self, mut spec: Spec) -> Option<CommandId> {
+        let id = CommandId(u16::try_from(self.specs.len()).ok()?);
+        if self.by_name.contains_key(spec.name.as_bytes()) {
+            return None;
+        }
+        spec.id = id;
+        self.by_name.insert(spec.name.as_bytes().into(), id);
+        if let Some(container) = spec.parent.and_then(|parent| self.specs.get_mut(parent.index())) {
+            container.subcommands.push(id);
+        }
+        self.specs.push(spec);
+        Some(id)
+    }
+}
+
+#[cfg(test)]
+mod tests;
