@@ -1,4 +1,5 @@
 //! Redkeep: the authenticating, TLS-terminating proxy in front of a real Redis.
 
+pub mod acl;
 pub mod command;
 pub mod resp;

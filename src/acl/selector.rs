@@ -1,0 +1,371 @@
+//! One set of permissions: a user's root permissions, or a selector of a user.
+//!
+//! A request passes when one selector allows all of it: the command, every key, every channel. Commands are a bitmap by
+//! [`CommandId`], so a selector belongs to the [`CommandTable`] that it was made with; beside it stand the rules that
+//! made it, shortened by what later rules override, from which it can be made again for another table.
+//!
+//! Mirrors `ACLSelectorCheckCmd` of Redis 7.0 (checked by `tests/it/acl_oracle.rs`).
+
+use std::ops::ControlFlow;
+
+use super::glob::Glob;
+use super::permit::{Denial, Unclear, Use, Visitor};
+use super::rule::{Grant, RuleError};
+use crate::command::{Access, Channels, CommandId, CommandTable, Spec, category, flag};
+use crate::resp::Request;
+
+/// A set of permissions.
+#[derive(Clone, Debug)]
+pub struct Selector {
+    /// Bit by command number.
+    commands: Box<[u64]>,
+    /// `+@all` came after any `-@all`: commands that the table does not have yet are allowed too.
+    future_commands: bool,
+    /// Commands that are allowed with these first arguments only.
+    first_args: Vec<(CommandId, Box<[u8]>)>,
+    /// The command rules since the last `+@all` or `-@all`, without those that a later one overrides.
+    command_rules: Vec<Grant>,
+    all_keys: bool,
+    keys: Vec<KeyPattern>,
+    all_channels: bool,
+    channels: Vec<Glob>,
+}
+
+#[derive(Clone, Debug)]
+struct KeyPattern {
+    access: Access,
+    glob: Glob,
+}
+
+impl Selector {
+    /// No permissions: `resetkeys resetchannels -@all`.
+    pub(super) fn new(table: &CommandTable) -> Self {
+        Selector {
+            commands: vec![0; table.specs().len().div_ceil(64)].into(),
+            future_commands: false,
+            first_args: Vec::new(),
+            command_rules: Vec::new(),
+            all_keys: false,
+            keys: Vec::new(),
+            all_channels: false,
+            channels: Vec::new(),
+        }
+    }
+
+    /// Whether a request for `spec` is allowed by this selector alone. Allocates nothing; O(keys × patterns).
+    pub(super) fn permits(
+        &self,
+        request: Request<'_>,
+        spec: &Spec,
+        uses: &dyn Fn(&mut Visitor<'_>) -> Result<(), Unclear>,
+    ) -> Result<(), Denial> {
+        let command = spec.flags.contains(flag::NO_AUTH)
+            || self.has_command(spec.id)
+            || self.has_first_arg(spec.id, request);
+        if !command {
+            return Err(Denial::Command);
+        }
+        if self.all_keys && self.all_channels {
+            return Ok(());
+        }
+        // Redis checks the patterns of SORT in the command itself, so only once the ACL has passed.
+        let mut sort = None;
+        let mut denial = None;
+        let clear = uses(&mut |used| {
+            let failed = match used {
+                Use::Key { key, access, .. } => !self.has_key(key, access),
+                Use::Channel { channel, literal, .. } => !self.has_channel(channel, literal),
+                Use::AllKeysReadable { .. } => !self.reads_all_keys(),
+            };
+            // SECURITY: the first denial stays, also if the enumeration goes on after a `Break`.
+            match used {
+                _ if !failed || denial.is_some() => {}
+                Use::Key { index, .. } => denial = Some(Denial::Key { index }),
+                Use::Channel { index, .. } => denial = Some(Denial::Channel { index }),
+                Use::AllKeysReadable { option } => {
+                    sort = sort.or(Some(Denial::SortPattern { option }));
+                }
+            }
+            if denial.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        match (denial.or(sort), clear) {
+            (Some(denial), _) => Err(denial),
+            // Whoever may do anything with all keys gets Redis' own error about such a command.
+            (None, Err(Unclear)) if !self.all_keys || spec.channels != Channels::None => Err(Denial::Unclear),
+            (None, _) => Ok(()),
+        }
+    }
+
+    /// Whether every command of the table and every later one, every key and every channel is allowed.
+    pub(super) fn is_all_powerful(&self, table: &CommandTable) -> bool {
+        self.future_commands
+            && self.all_keys
+            && self.all_channels
+            && table.specs().iter().all(|spec| self.has_command(spec.id))
+    }
+
+    /// Whether the channel, or literally the pattern, is allowed.
+    pub(super) fn has_channel(&self, channel: &[u8], literal: bool) -> bool {
+        self.all_channels
+            || self
+                .channels
+                .iter()
+                .any(|glob| if literal { glob.as_bytes() == channel } else { glob.matches(channel) })
+    }
+
+    fn has_key(&self, key: &[u8], needed: Access) -> bool {
+        self.all_keys
+            || self.keys.iter().any(|pattern| pattern.access.contains(needed) && pattern.glob.matches(key))
+    }
+
+    /// As Redis has it: not by what patterns match together, only by a `*` alone.
+    fn reads_all_keys(&self) -> bool {
+        self.all_keys
+            || self
+                .keys
+                .iter()
+                .any(|pattern| pattern.access.contains(Access::READ) && pattern.glob.as_bytes() == b"*")
+    }
+
+    fn has_command(&self, id: CommandId) -> bool {
+        self.commands.get(id.index() / 64).is_some_and(|word| word >> (id.index() % 64) & 1 == 1)
+    }
+
+    fn has_first_arg(&self, id: CommandId, request: Request<'_>) -> bool {
+        let Some(arg) = request.arg(1) else { return false };
+        self.first_args.iter().any(|(command, allowed)| *command == id && allowed.eq_ignore_ascii_case(arg))
+    }
+}
+
+// === applying rules ===
+
+impl Selector {
+    /// Applies one rule.
+    ///
+    /// # Errors
+    /// [`RuleError::KeyAfterAll`], [`RuleError::ChannelAfterAll`]; then nothing has changed.
+    pub(super) fn apply(&mut self, rule: Grant, table: &CommandTable) -> Result<(), RuleError> {
+        match rule {
+            Grant::AllKeys => {
+                self.all_keys = true;
+                self.keys.clear();
+            }
+            Grant::ResetKeys => {
+                self.all_keys = false;
+                self.keys.clear();
+            }
+            Grant::Keys { .. } if self.all_keys => return Err(RuleError::KeyAfterAll),
+            Grant::Keys { access, pattern } => {
+                match self.keys.iter_mut().find(|known| known.glob.as_bytes() == &*pattern) {
+                    Some(known) => known.access = Access(known.access.0 | access.0),
+                    None => self.keys.push(KeyPattern { access, glob: Glob::new(&pattern) }),
+                }
+            }
+            Grant::AllChannels => {
+                self.all_channels = true;
+                self.channels.clear();
+            }
+            Grant::ResetChannels => {
+                self.all_channels = false;
+                self.channels.clear();
+            }
+            Grant::Channels(_) if self.all_channels => return Err(RuleError::ChannelAfterAll),
+            Grant::Channels(pattern) => {
+                if !self.channels.iter().any(|known| known.as_bytes() == &*pattern) {
+                    self.channels.push(Glob::new(&pattern));
+                }
+            }
+            Grant::AllCommands => self.set_all_commands(true),
+            Grant::NoCommands => self.set_all_commands(false),
+            rule => {
+                self.enact(&rule, table);
+                self.command_rules.retain(|earlier| !overrides(&rule, earlier));
+                self.command_rules.push(rule);
+            }
+        }
+        Ok(())
+    }
+
+    /// The error that Redis reports for a `token` refused with `error`: it finds a pattern to be superfluous before it
+    /// looks at what is in it.
+    pub(super) fn refusal(&self, token: &[u8], error: RuleError) -> RuleError {
+        match token {
+            [b'~' | b'%', ..] if self.all_keys => RuleError::KeyAfterAll,
+            [b'&', ..] if self.all_channels => RuleError::ChannelAfterAll,
+            _ => error,
+        }
+    }
+
+    /// This selector made again for another table. Rules about commands that `table` lacks stay written, without effect.
+    pub(super) fn rebased(&self, table: &CommandTable) -> Self {
+        let mut rebased =
+            Selector { commands: Selector::new(table).commands, first_args: Vec::new(), ..self.clone() };
+        rebased.commands.fill(if self.future_commands { u64::MAX } else { 0 });
+        for rule in &self.command_rules {
+            rebased.enact(rule, table);
+        }
+        rebased
+    }
+
+    fn set_all_commands(&mut self, allow: bool) {
+        self.commands.fill(if allow { u64::MAX } else { 0 });
+        self.future_commands = allow;
+        self.first_args.clear();
+        self.command_rules.clear();
+    }
+
+    /// The effect of a command rule.
+    fn enact(&mut self, rule: &Grant, table: &CommandTable) {
+        match rule {
+            Grant::AllowCommand(name) => {
+                if let Some(spec) = table.find(name.as_bytes()) {
+                    self.set_command(spec, true);
+                }
+            }
+            Grant::DenyCommand(name) => {
+                // SECURITY: where only the container is left of a denied subcommand, the whole is denied.
+                let container = || name.split_once('|').and_then(|(name, _)| table.find(name.as_bytes()));
+                let spec =
+                    table.find(name.as_bytes()).or_else(|| container().filter(|spec| !spec.is_container()));
+                if let Some(spec) = spec {
+                    self.set_command(spec, false);
+                }
+            }
+            Grant::AllowCategory(wanted) | Grant::DenyCategory(wanted) => {
+                let allow = matches!(rule, Grant::AllowCategory(_));
+                for spec in table.specs().iter().filter(|spec| spec.categories.intersects(wanted.0)) {
+                    self.set_command(spec, allow);
+                }
+            }
+            Grant::AllowFirstArg { command, arg } => {
+                if let Some(spec) = table.find(command.as_bytes()) {
+                    match table.find_subcommand(spec, arg) {
+                        Some(sub) => self.set_command(sub, true),
+                        None => self.first_args.push((spec.id, arg.clone())),
+                    }
+                }
+            }
+            // Not command rules, or without anything to remember.
+            Grant::AllChannels | Grant::AllCommands | Grant::AllKeys | Grant::Channels(_) => {}
+            Grant::Keys { .. } | Grant::NoCommands | Grant::ResetChannels | Grant::ResetKeys => {}
+        }
+    }
+
+    /// Allows or denies a command with all its subcommands.
+    fn set_command(&mut self, spec: &Spec, allow: bool) {
+        for id in spec.subcommands.iter().chain([&spec.id]) {
+            if let Some(word) = self.commands.get_mut(id.index() / 64) {
+                let bit = 1 << (id.index() % 64);
+                *word = if allow { *word | bit } else { *word & !bit };
+            }
+            self.first_args.retain(|(command, _)| command != id);
+        }
+    }
+}
+
+/// Whether `earlier` has no effect left once `later` is applied, whatever stands between.
+fn overrides(later: &Grant, earlier: &Grant) -> bool {
+    match later {
+        Grant::AllowCategory(later) | Grant::DenyCategory(later) => {
+            matches!(earlier, Grant::AllowCategory(earlier) | Grant::DenyCategory(earlier) if earlier == later)
+        }
+        Grant::AllowCommand(later) | Grant::DenyCommand(later) => match earlier {
+            Grant::AllowCommand(earlier) | Grant::DenyCommand(earlier) => {
+                let rest = earlier.strip_prefix(&**later);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('|'))
+            }
+            Grant::AllowFirstArg { command, .. } => command == later,
+            _ => false,
+        },
+        Grant::AllowFirstArg { command: later, arg: later_arg } => {
+            matches!(earlier, Grant::AllowFirstArg { command, arg }
+                if command == later && arg.eq_ignore_ascii_case(later_arg))
+        }
+        _ => false,
+    }
+}
+
+// === back to text ===
+
+impl Selector {
+    /// The command rules, as `ACL GETUSER` shows them: `+@all` or `-@all`, then the rest in the order given.
+    pub fn commands_text(&self) -> Vec<u8> {
+        let mut text = if self.future_commands { b"+@all".to_vec() } else { b"-@all".to_vec() };
+        for rule in &self.command_rules {
+            let (sign, name, arg) = match rule {
+                Grant::AllowCommand(name) => (" +", &**name, None),
+                Grant::DenyCommand(name) => (" -", &**name, None),
+                Grant::AllowFirstArg { command, arg } => (" +", &**command, Some(arg)),
+                Grant::AllowCategory(category) => (" +@", category_name(category.0), None),
+                Grant::DenyCategory(category) => (" -@", category_name(category.0), None),
+                _ => continue,
+            };
+            text.extend_from_slice(sign.as_bytes());
+            text.extend_from_slice(name.as_bytes());
+            if let Some(arg) = arg {
+                text.push(b'|');
+                text.extend_from_slice(arg);
+            }
+        }
+        text
+    }
+
+    /// The key rules, as `ACL GETUSER` shows them; empty when there is none.
+    pub fn keys_text(&self) -> Vec<u8> {
+        if self.all_keys {
+            return b"~*".to_vec();
+        }
+        let mut text = Vec::new();
+        for KeyPattern { access, glob } in &self.keys {
+            // `~*` would be read back as `allkeys`, which also matches the empty key and refuses further patterns.
+            // Redis prints `~*`, and then cannot always load what it saved.
+            let star = glob.as_bytes() == b"*";
+            let sign: &[u8] = match *access {
+                Access::READ => b"%R~",
+                Access::WRITE => b"%W~",
+                _ if star => b"%RW~",
+                _ => b"~",
+            };
+            join(&mut text, sign, glob.as_bytes());
+        }
+        text
+    }
+
+    /// The channel rules, as `ACL GETUSER` shows them; empty when there is none.
+    pub fn channels_text(&self) -> Vec<u8> {
+        if self.all_channels {
+            return b"&*".to_vec();
+        }
+        let mut text = Vec::new();
+        for glob in &self.channels {
+            join(&mut text, b"&", glob.as_bytes());
+        }
+        text
+    }
+
+    /// All rules, as `ACL LIST` shows them. Parsing them gives a selector with the same decisions and the same text.
+    pub fn describe(&self) -> Vec<u8> {
+        let mut text = self.keys_text();
+        if !self.all_channels {
+            join(&mut text, b"resetchannels", b"");
+        }
+        let channels = self.channels_text();
+        if !channels.is_empty() {
+            join(&mut text, &channels, b"");
+        }
+        join(&mut text, &self.commands_text(), b"");
+        text
+    }
+}
+
+fn join(text: &mut Vec<u8>, sign: &[u8], word: &[u8]) {
+    if !text.is_empty() {
+        text.push(b' ');
+    }
+    text.extend_from_slice(sign);
+    text.extend_from_slice(word);
+}
+
+fn category_name(bit: u64) -> &'static str {
+    category::ALL.iter().find(|(known, _)| *known == bit).map(|(_, name)| *name).unwrap_or_default()
+}
