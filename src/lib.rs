@@ -2,4 +2,5 @@
 
 pub mod acl;
 pub mod command;
+pub mod policy;
 pub mod resp;

@@ -1,0 +1,174 @@
+//! Gates: rules that hold for everyone, before or after the ACL, whatever a user may do.
+//!
+//! `commands.rename` mirrors Redis' `rename-command`: clients use the alias, the original name does not exist for
+//! them, ACL rules keep naming the original, and an empty alias disables the command. The guards of DEBUG, MODULE,
+//! `dir` and `dbfilename` mirror the defaults of `enable-debug-command`, `enable-module-command` and
+//! `enable-protected-configs` of Redis 7.0, for upstreams that are too old to have them or switched them off.
+
+use std::collections::HashMap;
+
+use super::Reason;
+use crate::acl::Glob;
+use crate::command::{Affinity, CommandTable, Spec, category};
+use crate::resp::Request;
+
+/// Parameters of Redis whose values are credentials of the upstream, or of its links to others.
+const CREDENTIAL_PARAMETERS: &[&str] = &[
+    "masterauth",
+    "masteruser",
+    "primaryauth",
+    "primaryuser",
+    "requirepass",
+    "tls-client-key-file-pass",
+    "tls-key-file-pass",
+];
+
+/// Parameters that turn `CONFIG SET` plus `SAVE` into writing a file anywhere (`enable-protected-configs`).
+const PROTECTED_PARAMETERS: &[&str] = &["dbfilename", "dir"];
+
+/// One `commands.rename` entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rename {
+    /// The original name, any case.
+    pub command: String,
+    /// The name for clients; empty disables the command.
+    pub alias: String,
+}
+
+/// All gates of a policy.
+#[derive(Clone, Debug, Default)]
+pub struct Gates {
+    /// Lower-case alias to lower-case original.
+    originals: HashMap<Box<[u8]>, Box<str>>,
+    /// Lower-case originals that clients no longer see.
+    hidden: Vec<Box<[u8]>>,
+}
+
+/// What a command's name means after renaming.
+pub(super) enum Named<'a> {
+    /// The name is not touched by any rule.
+    AsSent,
+    /// The name is an alias of this original.
+    AliasOf(&'a str),
+    /// The name is an original that was renamed away.
+    Hidden,
+}
+
+impl Gates {
+    /// Checks and compiles the rename rules; every error is reported with the index of its rule.
+    ///
+    /// # Errors
+    /// A command that does not exist, a subcommand (Redis renames whole commands only), one that is renamed twice,
+    /// or an alias that is the name of another command or alias, or that the guard against HTTP takes.
+    pub fn new(renames: &[Rename], table: &CommandTable) -> Result<Gates, Vec<(usize, String)>> {
+        let mut gates = Gates::default();
+        let mut errors = Vec::new();
+        for (index, Rename { command, alias }) in renames.iter().enumerate() {
+            let original = command.to_ascii_lowercase();
+            if original.contains('|') {
+                errors.push((
+                    index,
+                    format!("`{command}` is a subcommand; only whole commands can be renamed"),
+                ));
+                continue;
+            }
+            if table.find(original.as_bytes()).is_none() {
+                errors.push((
+                    index,
+                    format!("no such command `{command}`; write the original name of a Redis command"),
+                ));
+                continue;
+            }
+            if gates.hidden.iter().any(|known| **known == *original.as_bytes()) {
+                errors.push((index, format!("`{command}` is renamed twice; keep one of the entries")));
+                continue;
+            }
+            gates.hidden.push(original.as_bytes().into());
+            let alias = alias.to_ascii_lowercase();
+            if !alias.is_empty() && gates.originals.insert(alias.as_bytes().into(), original.into()).is_some()
+            {
+                errors.push((index, format!("alias `{alias}` is used twice; choose another")));
+            }
+        }
+        for (index, Rename { alias, .. }) in renames.iter().enumerate() {
+            let alias = alias.to_ascii_lowercase();
+            let taken = table.find(alias.as_bytes()).is_some()
+                && !gates.hidden.iter().any(|hidden| **hidden == *alias.as_bytes());
+            if taken || alias.contains('|') {
+                errors.push((index, format!("alias `{alias}` is the name of a command; choose another")));
+            } else if is_http(alias.as_bytes()) {
+                let text =
+                    format!("alias `{alias}` begins an HTTP request, which is never served; choose another");
+                errors.push((index, text));
+            }
+        }
+        if errors.is_empty() { Ok(gates) } else { Err(errors) }
+    }
+
+    pub(super) fn name(&self, name: &[u8]) -> Named<'_> {
+        if self.hidden.is_empty() {
+            return Named::AsSent;
+        }
+        let lower = name.to_ascii_lowercase();
+        if let Some(original) = self.originals.get(lower.as_slice()) {
+            return Named::AliasOf(original);
+        }
+        if self.hidden.iter().any(|hidden| **hidden == *lower) { Named::Hidden } else { Named::AsSent }
+    }
+}
+
+/// Whether the request is the first line of an HTTP request: somebody's browser was made to talk to us.
+pub(super) fn is_cross_protocol(request: Request<'_>) -> bool {
+    is_http(request.name())
+}
+
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}
+
+/// The guards that Redis applies before it asks for a login.
+pub(super) fn protected_command(spec: &Spec) -> Option<Reason<'static>> {
+    match &*spec.name {
+        "module|load" | "module|loadex" | "module|unload" => Some(Reason::ProtectedCommand("MODULE")),
+        name if name == "debug" || name.starts_with("debug|") => Some(Reason::ProtectedCommand("DEBUG")),
+        _ => None,
+    }
+}
+
+/// The guards that apply to a command that the ACL has allowed.
+pub(super) fn after_acl<'a>(spec: &'a Spec, request: Request<'_>, all_powerful: bool) -> Option<Reason<'a>> {
+    match &*spec.name {
+        "config|get" if request.args(2).any(reads_credential) => return Some(Reason::CredentialConfig),
+        "config|set" => {
+            for parameter in request.args(2).step_by(2) {
+                if is_one_of(parameter, CREDENTIAL_PARAMETERS).is_some() {
+                    return Some(Reason::CredentialConfig);
+                }
+                if let Some(parameter) = is_one_of(parameter, PROTECTED_PARAMETERS) {
+                    return Some(Reason::ProtectedConfig(parameter));
+                }
+            }
+        }
+        "function|help" | "script|exists" | "script|help" => {}
+        _ if spec.categories.intersects(category::SCRIPTING) && !all_powerful => return Some(Reason::Script),
+        _ => {}
+    }
+    (spec.affinity == Affinity::Unavailable).then_some(Reason::Unavailable(spec))
+}
+
+fn is_one_of(parameter: &[u8], list: &[&'static str]) -> Option<&'static str> {
+    list.iter().copied().find(|name| name.as_bytes().eq_ignore_ascii_case(c_string(parameter)))
+}
+
+fn reads_credential(pattern: &[u8]) -> bool {
+    let pattern = Glob::new(&c_string(pattern).to_ascii_lowercase());
+    CREDENTIAL_PARAMETERS.iter().any(|name| pattern.matches(name.as_bytes()))
+}
+
+/// Redis up to 6.2 compares names of parameters as C strings: `dir` and a NUL is `dir`.
+fn c_string(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

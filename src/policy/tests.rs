@@ -1,0 +1,321 @@
+use proptest::prelude::*;
+
+use super::testing::{policy, words};
+use super::*;
+
+const USERS: &[(&str, &str)] = &[
+    ("default", "off"),
+    ("admin", "on nopass ~* &* +@all"),
+    ("app", "on nopass ~app:* &app:* +@all -@admin -@dangerous -del"),
+    ("all", "on nopass ~* &* +@all -del"),
+    ("none", "on nopass -@all"),
+];
+
+/// The name of the reason, or `Allow`.
+fn verdict(policy: &Policy, user: &str, line: &str) -> String {
+    let user = (!user.is_empty()).then(|| policy.user(user.as_bytes()).unwrap());
+    let request = RequestBuf::from_args(&words(line));
+    let mut scratch = RequestBuf::default();
+    let facts = Facts { user: user.map(|user| &**user) };
+    match policy.judge(facts, request.as_request(), &mut scratch) {
+        Verdict::Allow(_) => "Allow".to_owned(),
+        Verdict::Deny(reason) => {
+            let name = format!("{reason:?}");
+            name.split(|c: char| !c.is_alphabetic()).next().unwrap().to_owned()
+        }
+    }
+}
+
+fn assert_verdicts(policy: &Policy, rows: &[(&str, &str, &str)]) {
+    for (user, line, expected) in rows {
+        assert_eq!(verdict(policy, user, line), *expected, "`{line}` by `{user}`");
+    }
+}
+
+/// SEMANTICS §2: `host:`/`post` abort, existence, arity, PROTECTED, NOAUTH, ACL. Each line would fail a later check,
+/// too.
+#[test]
+fn checks_are_made_in_the_order_of_redis_7() {
+    let policy = policy(Version::V7_0, USERS, &[("FLUSHALL", "")]);
+    assert_verdicts(
+        &policy,
+        &[
+            ("", "POST / HTTP/1.1", "CrossProtocol"),
+            ("admin", "post", "CrossProtocol"),
+            ("none", "hOsT: x", "CrossProtocol"),
+            ("", "host", "UnknownCommand"),
+            ("", "NOSUCH", "UnknownCommand"),
+            ("", "''", "UnknownCommand"),
+            ("none", "NOSUCH x", "UnknownCommand"),
+            ("", "FLUSHALL", "UnknownCommand"),
+            ("none", "flushall async x y", "UnknownCommand"),
+            ("", "config|get maxmemory", "UnknownCommand"),
+            ("", "CONFIG NOSUCH", "UnknownSubcommand"),
+            ("none", "CONFIG ''", "UnknownSubcommand"),
+            ("", "GET", "Arity"),
+            ("none", "GET a b", "Arity"),
+            ("", "DEBUG", "Arity"),
+            ("", "MODULE LOAD", "Arity"),
+            ("", "CONFIG", "Arity"),
+            ("", "CONFIG GET", "Arity"),
+            ("", "DEBUG SLEEP 0", "ProtectedCommand"),
+            ("none", "debug object k", "ProtectedCommand"),
+            ("admin", "MODULE LOAD /x.so", "ProtectedCommand"),
+            ("", "module loadex /x.so", "ProtectedCommand"),
+            ("none", "MODULE UNLOAD x", "ProtectedCommand"),
+            ("", "MODULE LIST", "Unauthenticated"),
+            ("", "GET k", "Unauthenticated"),
+            ("", "CONFIG SET dir /tmp", "Unauthenticated"),
+            ("", "MONITOR", "Unauthenticated"),
+            ("", "EVAL x 0", "Unauthenticated"),
+            ("", "SORT k BY x*", "Unauthenticated"),
+            ("none", "GET k", "Command"),
+            ("none", "PUBLISH c m", "Command"),
+            ("app", "DEL other", "Command"),
+            ("app", "CONFIG SET dir /tmp", "Command"),
+            ("app", "CONFIG GET requirepass", "Command"),
+            ("app", "MONITOR", "Command"),
+            ("app", "GET other", "Key"),
+            ("app", "SORT_RO other BY x*", "Command"),
+            ("app", "PUBLISH other m", "Channel"),
+            ("app", "EVAL x 1 other", "Key"),
+            ("app", "EVAL x 1 app:k", "Script"),
+            ("all", "CONFIG SET dir /tmp", "ProtectedConfig"),
+            ("all", "CONFIG GET requirepass", "CredentialConfig"),
+            ("all", "MONITOR", "Unavailable"),
+            ("app", "GET app:k", "Allow"),
+            ("app", "PUBLISH app:c m", "Allow"),
+            ("admin", "DEL other", "Allow"),
+        ],
+    );
+}
+
+#[test]
+fn commands_without_login_are_those_that_redis_flags_so() {
+    let policy = policy(Version::V7_0, USERS, &[]);
+    for spec in policy.table().specs() {
+        let mut args: Vec<&str> = spec.name.split('|').collect();
+        args.resize(args.len().max(usize::from(spec.arity.unsigned_abs())), "1");
+        let expected = ["auth", "hello", "quit", "reset"].contains(&&*spec.name);
+        let got = verdict(&policy, "", &args.join(" "));
+        assert_eq!(got == "Allow", expected, "{}: {got}", spec.name);
+        // No ACL rule can deny them, either.
+        assert_eq!(verdict(&policy, "none", &args.join(" ")) == "Allow", expected, "{}", spec.name);
+    }
+}
+
+/// Up to 6.2 a container looked for its subcommand itself, after login and ACL (facts of 6.2.16: `CLIENT NOSUCH` before
+/// AUTH is NOAUTH; of a user without CONFIG, `CONFIG NOSUCH` is NOPERM).
+#[test]
+fn before_7_0_subcommands_are_unknown_only_to_those_who_may_ask() {
+    let policy = policy(Version { major: 6, minor: 2 }, USERS, &[]);
+    assert_verdicts(
+        &policy,
+        &[
+            ("", "CONFIG NOSUCH", "Unauthenticated"),
+            ("none", "CONFIG NOSUCH", "Command"),
+            ("admin", "CONFIG NOSUCH", "UnknownSubcommand"),
+            ("", "CONFIG GET", "Unauthenticated"),
+            ("none", "CONFIG GET", "Command"),
+            ("admin", "CONFIG GET", "Arity"),
+            ("", "CONFIG", "Arity"),
+            ("", "GET", "Arity"),
+        ],
+    );
+}
+
+#[test]
+fn sort_patterns_need_all_keys_and_name_the_option() {
+    let policy =
+        policy(Version::V7_0, &[("u", "on nopass ~a* +@all"), ("r", "on nopass %R~* ~a* +@all")], &[]);
+    assert_verdicts(
+        &policy,
+        &[
+            ("u", "SORT a BY x*", "SortPattern"),
+            ("u", "SORT a GET #", "SortPattern"),
+            ("u", "SORT a BY nosort", "Allow"),
+            ("u", "SORT a BY x* STORE b", "Key"),
+            ("r", "SORT a BY x* GET y*", "Allow"),
+        ],
+    );
+}
+
+#[test]
+fn requests_whose_keys_are_in_doubt_are_refused_unless_every_key_is_allowed() {
+    let policy = policy(Version::V7_0, USERS, &[]);
+    for line in [
+        "EVAL x -1",
+        "EVAL x 01 app:k",
+        "SINTERCARD 2 app:k",
+        "ZUNIONSTORE app:d 99999999999999999999 app:k",
+        "XREAD STREAMS app:a app:b 0",
+        "SORT app:k FOO",
+        "GEORADIUS app:k 1 1 1 m STORE",
+    ] {
+        let got = verdict(&policy, "app", line);
+        assert!(got == "Key" || got == "Command", "{line}: {got}");
+        assert_eq!(verdict(&policy, "admin", line), "Allow", "{line}");
+    }
+}
+
+#[test]
+fn a_login_needs_the_right_password_of_a_user_who_is_on() {
+    let users = [("default", "off >d"), ("a", "on >one >two"), ("free", "on nopass"), ("off", "off nopass")];
+    let policy = policy(Version::V7_0, &users, &[]);
+    for (name, password, ok) in [
+        ("a", "one", true),
+        ("a", "two", true),
+        ("a", "", false),
+        ("a", "One", false),
+        ("A", "one", false),
+        ("default", "d", false),
+        ("free", "anything", true),
+        ("off", "", false),
+        ("nobody", "one", false),
+        ("", "", false),
+    ] {
+        assert_eq!(policy.login(name.as_bytes(), password.as_bytes()).is_some(), ok, "{name}:{password}");
+    }
+    assert!(policy.anonymous().is_none());
+}
+
+#[test]
+fn only_an_open_default_user_is_anonymous() {
+    for (rules, open) in [("on nopass", true), ("on >p", false), ("off nopass", false), ("on", false)] {
+        let policy = policy(Version::V7_0, &[("default", rules)], &[]);
+        assert_eq!(policy.anonymous().is_some(), open, "{rules}");
+    }
+}
+
+// === What an allow verdict promises ===
+
+/// Commands with how their arguments are used: `k` key, `v` value, `c` channel.
+const SHAPES: &[(&str, &str)] = &[
+    ("get", "k"),
+    ("set", "kv"),
+    ("mget", "kkk"),
+    ("mset", "kvkv"),
+    ("del", "kk"),
+    ("copy", "kk"),
+    ("publish", "cv"),
+    ("echo", "v"),
+];
+
+/// Renamed for clients.
+const RENAMES: &[(&str, &str)] = &[("GET", "Fetch_7f"), ("SET", "DEL"), ("DEL", "Wipe"), ("ECHO", "")];
+
+#[derive(Clone, Debug)]
+struct Case {
+    /// Which of [`SHAPES`] the user may run, as bits.
+    granted: usize,
+    /// The user's pattern is this and `*`.
+    prefix: &'static str,
+    shape: usize,
+    args: Vec<Vec<u8>>,
+    upper: bool,
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let arg = prop_oneof![
+        3 => Just(b"a:k".to_vec()),
+        2 => Just(b"ab".to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..40),
+        1 => Just(b"a:\r\n$3\r\nDEL\r\n".to_vec()),
+    ];
+    let args = prop::collection::vec(arg, 4);
+    (any::<usize>(), prop_oneof![Just("a:"), Just("a"), Just("b")], 0..SHAPES.len(), args, any::<bool>())
+        .prop_map(|(granted, prefix, shape, args, upper)| Case { granted, prefix, shape, args, upper })
+}
+
+proptest! {
+    /// An expectation of its own, from the shapes above: allowed if and only if the command and all that it uses are.
+    #[test]
+    fn what_is_forwarded_is_the_canonical_encoding_of_what_was_judged(case in cases()) {
+        let Case { granted, prefix, shape, args, upper } = case;
+        let commands: Vec<String> = (0..SHAPES.len())
+            .filter(|index| granted >> index & 1 == 1)
+            .map(|index| format!("+{}", SHAPES[index].0))
+            .collect();
+        let rules = format!("on nopass ~{prefix}* &{prefix}* -@all {}", commands.join(" "));
+        let policy = policy(Version::V7_0, &[("u", rules.trim_end())], RENAMES);
+        let (original, uses) = SHAPES[shape];
+        let alias = RENAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(original));
+        let name = alias.map_or(original, |(_, alias)| alias);
+        let name = if upper { name.to_uppercase() } else { name.to_lowercase() };
+        let tail = &args[..uses.len()];
+        let sent: Vec<&[u8]> = std::iter::once(name.as_bytes()).chain(tail.iter().map(Vec::as_slice)).collect();
+
+        let request = RequestBuf::from_args(&sent);
+        let mut scratch = RequestBuf::from_args(&[b"left over"]);
+        let user = policy.user(b"u").unwrap();
+        let verdict = policy.judge(Facts { user: Some(user) }, request.as_request(), &mut scratch);
+
+        let used = uses.bytes().zip(tail).filter(|(what, _)| *what != b'v');
+        let permitted = granted >> shape & 1 == 1
+            && !name.is_empty()
+            && used.into_iter().all(|(_, arg)| arg.starts_with(prefix.as_bytes()));
+        match verdict {
+            Verdict::Allow(judged) => {
+                prop_assert!(permitted, "{rules}: {sent:?}");
+                prop_assert_eq!(&*judged.spec().name, original);
+                let forwarded: Vec<&[u8]> = judged.request().args(0).collect();
+                prop_assert!(forwarded[0].eq_ignore_ascii_case(original.as_bytes()), "{:?}", forwarded);
+                prop_assert_eq!(&forwarded[1..], &sent[1..]);
+                let canonical = RequestBuf::from_args(&forwarded);
+                prop_assert_eq!(judged.wire(), canonical.as_request().wire());
+            }
+            Verdict::Deny(_) => prop_assert!(!permitted, "{rules}: {sent:?}"),
+        }
+    }
+
+    /// Any words at all, by any of the users: an allowed request is one that this user's rules allow.
+    #[test]
+    fn no_request_is_allowed_without_a_permit(
+        user in prop::option::of(0..USERS.len()),
+        command in any::<prop::sample::Index>(),
+        tail in prop::collection::vec("[a-z:*]{0,6}|app:[a-z]{0,3}|[0-9]{1,2}|requirepass|dir", 0..5),
+    ) {
+        let policy = policy(Version::V7_0, USERS, &[]);
+        let user = user.map(|index| policy.user(USERS[index].0.as_bytes()).unwrap());
+        let spec = command.get(policy.table().specs());
+        let args: Vec<&str> = spec.name.split('|').chain(tail.iter().map(String::as_str)).collect();
+        let request = RequestBuf::from_args(&args);
+        let mut scratch = RequestBuf::default();
+        let facts = Facts { user: user.map(|user| &**user) };
+        if let Verdict::Allow(judged) = policy.judge(facts, request.as_request(), &mut scratch) {
+            prop_assert_eq!(judged.wire(), request.as_request().wire());
+            match user {
+                None => prop_assert!(judged.spec().flags.contains(flag::NO_AUTH), "{args:?}"),
+                Some(user) if user.is_all_powerful() => {}
+                Some(user) => {
+                    let seen = |visitor: &mut Visitor<'_>| visit_uses(judged.spec(), judged.request(), visitor);
+                    prop_assert!(user.permits(judged.request(), judged.spec(), seen).is_ok(), "{args:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_debug_output_shows_an_argument() {
+    let policy = policy(Version::V7_0, USERS, &[("SET", "PUT")]);
+    for line in [
+        "PUT hunter2 hunter2",
+        "AUTH hunter2",
+        "GET hunter2",
+        "NOSUCH hunter2",
+        "CONFIG hunter2",
+        "DEL a hunter2",
+    ] {
+        for user in ["admin", "app", "none"] {
+            let request = RequestBuf::from_args(&words(line));
+            let mut scratch = RequestBuf::default();
+            let facts = Facts { user: Some(policy.user(user.as_bytes()).unwrap()) };
+            let shown = format!("{:?}", policy.judge(facts, request.as_request(), &mut scratch));
+            assert!(!shown.contains("hunter2"), "{line}: {shown}");
+            if line.starts_with("PUT") && user == "admin" {
+                assert_eq!(shown, "Allow(Judged(set))");
+            }
+        }
+    }
+}

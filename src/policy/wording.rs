@@ -1,0 +1,140 @@
+//! The error text of each [`Reason`], in the words of the upstream's version.
+//!
+//! Source: the replies of Redis 3.2, 5.0, 6.2, 7.0, 7.4, 8.2 and Valkey 8.0, 9.1, observed byte for byte; the
+//! integration tests compare with a live server.
+
+use super::{Reason, Version};
+use crate::resp::Request;
+
+/// How many bytes of an unknown command's arguments together Redis echoes; since 7.0 also of its name.
+const ECHO_BYTES: usize = 128;
+
+/// Redis' text for a command that needs a login.
+pub const NOAUTH: &str = "NOAUTH Authentication required.";
+
+/// Redis' text for a bad login, the same for an unknown user, a wrong password and a disabled user.
+pub const WRONGPASS: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+
+impl Reason<'_> {
+    /// The error text for the client, without the leading `-` and the final CRLF. Bytes of the request that it echoes
+    /// are raw; the encoder replaces CR and LF.
+    ///
+    /// `user` is the name of the session's user; `request` the refused request.
+    pub fn reply(&self, version: Version, user: &[u8], request: Request<'_>) -> Vec<u8> {
+        match self {
+            Reason::Arity(spec) if spec.parent.is_some() && version < Version::V7_0 => {
+                unknown_subcommand(version, spec.name.split('|').next().unwrap_or_default(), request)
+            }
+            Reason::Arity(spec) => {
+                format!("ERR wrong number of arguments for '{}' command", spec.name).into_bytes()
+            }
+            Reason::Channel if version >= Version::V7_2 => b"NOPERM No permissions to access a channel".to_vec(),
+            Reason::Channel => {
+                b"NOPERM this user has no permissions to access one of the channels used as arguments".to_vec()
+            }
+            Reason::Command(spec) => no_permission(version, user, &spec.name),
+            Reason::CredentialConfig => {
+                b"NOPERM the upstream's credentials cannot be read or changed through redkeep".to_vec()
+            }
+            Reason::CrossProtocol => Vec::new(),
+            Reason::Key if version >= Version::V7_2 => b"NOPERM No permissions to access a key".to_vec(),
+            Reason::Key => {
+                b"NOPERM this user has no permissions to access one of the keys used as arguments".to_vec()
+            }
+            Reason::ProtectedCommand(name) => format!(
+                "ERR {name} command not allowed. If the enable-{}-command option is set to \"local\", you can run it \
+                 from a local connection, otherwise you need to set this option in the configuration file, and then \
+                 restart the server.",
+                name.to_ascii_lowercase()
+            )
+            .into_bytes(),
+            Reason::ProtectedConfig(parameter) => format!(
+                "ERR CONFIG SET failed (possibly related to argument '{parameter}') - can't set protected config"
+            )
+            .into_bytes(),
+            Reason::Script => b"NOPERM scripts and functions are denied to users with restricted rules, since redkeep \
+                                cannot judge what they call; they need +@all ~* &*"
+                .to_vec(),
+            Reason::SortPattern(option) => {
+                format!("ERR {option} option of SORT denied due to insufficient ACL permissions.").into_bytes()
+            }
+            Reason::Unauthenticated(_) => NOAUTH.as_bytes().to_vec(),
+            Reason::Unavailable(spec) => {
+                format!("ERR '{}' is not available through redkeep", spec.name.replace('|', " ")).into_bytes()
+            }
+            Reason::UnknownCommand => unknown_command(version, request),
+            Reason::UnknownSubcommand(container) => unknown_subcommand(version, &container.name, request),
+        }
+    }
+}
+
+fn no_permission(version: Version, user: &[u8], name: &str) -> Vec<u8> {
+    if version >= Version::V7_2 {
+        let mut text = b"NOPERM User ".to_vec();
+        text.extend_from_slice(user);
+        text.extend_from_slice(format!(" has no permissions to run the '{name}' command").as_bytes());
+        text
+    } else if version >= Version::V7_0 {
+        format!("NOPERM this user has no permissions to run the '{name}' command").into_bytes()
+    } else {
+        let container = name.split('|').next().unwrap_or(name);
+        format!("NOPERM this user has no permissions to run the '{container}' command or its subcommand")
+            .into_bytes()
+    }
+}
+
+fn unknown_command(version: Version, request: Request<'_>) -> Vec<u8> {
+    let (open, close, separator) = if version >= Version::V7_0 { ("'", "'", " ") } else { ("`", "`", ", ") };
+    let mut text = b"ERR unknown command ".to_vec();
+    let name = echo(request.name(), name_limit(version));
+    if version < Version::V5_0 {
+        text.push(b'\'');
+        text.extend_from_slice(name);
+        text.push(b'\'');
+        return text;
+    }
+    text.extend_from_slice(open.as_bytes());
+    text.extend_from_slice(name);
+    text.extend_from_slice(close.as_bytes());
+    text.extend_from_slice(b", with args beginning with: ");
+    let mut echoed = 0usize;
+    for arg in request.args(1) {
+        if echoed >= ECHO_BYTES {
+            break;
+        }
+        let arg = echo(arg, ECHO_BYTES.saturating_sub(echoed));
+        for part in [open.as_bytes(), arg, close.as_bytes(), separator.as_bytes()] {
+            text.extend_from_slice(part);
+            echoed = echoed.saturating_add(part.len());
+        }
+    }
+    text
+}
+
+fn unknown_subcommand(version: Version, container: &str, request: Request<'_>) -> Vec<u8> {
+    let word = echo(request.arg(1).unwrap_or_default(), name_limit(version));
+    let mut text = if version >= Version::V7_0 {
+        b"ERR unknown subcommand '".to_vec()
+    } else {
+        b"ERR Unknown subcommand or wrong number of arguments for '".to_vec()
+    };
+    text.extend_from_slice(word);
+    // Two containers had a text of their own in 5.0.
+    let end = if version < Version::V6_0 && matches!(container, "client" | "memory") { "" } else { "." };
+    text.extend_from_slice(format!("'. Try {} HELP{end}", container.to_ascii_uppercase()).as_bytes());
+    text
+}
+
+/// How many bytes of the name of a command or subcommand are echoed.
+fn name_limit(version: Version) -> usize {
+    if version >= Version::V7_0 { ECHO_BYTES } else { usize::MAX }
+}
+
+/// What C's `%.*s` prints: at most `limit` bytes, up to the first NUL.
+fn echo(bytes: &[u8], limit: usize) -> &[u8] {
+    let bytes = bytes.get(..limit).unwrap_or(bytes);
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
