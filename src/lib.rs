@@ -4,3 +4,4 @@ pub mod acl;
 pub mod command;
 pub mod policy;
 pub mod resp;
+pub mod upstream;
