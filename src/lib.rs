@@ -4,4 +4,5 @@ pub mod acl;
 pub mod command;
 pub mod policy;
 pub mod resp;
+pub mod session;
 pub mod upstream;

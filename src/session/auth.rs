@@ -1,0 +1,140 @@
+//! AUTH and HELLO: from a name and a password to an identity.
+//!
+//! Mirrors Redis 7.0 and 7.2 (observed): a failed login changes nothing, costs no pause and keeps the session; unknown
+//! user, wrong password and disabled user look alike. In 7.0 the options of HELLO act one by one, since 7.2 all are
+//! read first.
+
+use bytes::BytesMut;
+use tracing::info;
+
+use super::local::set_name;
+use super::replies::NOT_SENT;
+use super::state::State;
+use crate::policy::{Policy, Reason, Version, WRONGPASS};
+use crate::resp::{Protocol, Request, encode};
+
+const NO_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the default user. \
+                           Are you sure your configuration is correct?";
+
+/// `AUTH [user] password`.
+pub(super) fn auth(policy: &Policy, state: &mut State, request: Request<'_>, out: &mut BytesMut) {
+    let (name, password) = match (request.arg(1), request.arg(2), request.len()) {
+        (Some(password), None, 2) => (&b"default"[..], password),
+        (Some(name), Some(password), 3) => (name, password),
+        _ => return encode::error(out, b"ERR syntax error"),
+    };
+    let default_needs_none = policy.user(b"default").is_some_and(|user| user.is_nopass());
+    if request.len() == 2 && default_needs_none {
+        return encode::error(out, NO_PASSWORD.as_bytes());
+    }
+    if login(policy, state, name, password) {
+        encode::simple(out, "OK");
+    } else {
+        encode::error(out, WRONGPASS.as_bytes());
+    }
+}
+
+/// `HELLO [protover [AUTH user password] [SETNAME name]]`.
+pub(super) fn hello(policy: &Policy, state: &mut State, request: Request<'_>, out: &mut BytesMut) {
+    // The reply is the upstream's own, so it must have been reached once.
+    let Some(upstream) = policy.upstream() else {
+        return encode::error(out, NOT_SENT.as_bytes());
+    };
+    let Some(greeting) = &upstream.hello else {
+        // Before 6.0. Clients then go on with AUTH.
+        return encode::error(out, &Reason::UnknownCommand.reply(policy.version(), b"", request));
+    };
+    let protocol = match request.arg(1).map(protocol_version) {
+        None => None,
+        Some(Some(2)) => Some(Protocol::Resp2),
+        Some(Some(3)) => Some(Protocol::Resp3),
+        Some(Some(_)) => return encode::error(out, b"NOPROTO unsupported protocol version"),
+        Some(None) => return encode::error(out, b"ERR Protocol version is not an integer or out of range"),
+    };
+    if let Err(text) = options(policy, state, request) {
+        return encode::error(out, &text);
+    }
+    if let Some(protocol) = protocol {
+        state.protocol = protocol;
+    }
+    let frame = match state.protocol {
+        Protocol::Resp2 => &greeting.resp2,
+        Protocol::Resp3 => &greeting.resp3,
+    };
+    out.extend_from_slice(&frame.with_id(state.id.0));
+}
+
+fn options(policy: &Policy, state: &mut State, request: Request<'_>) -> Result<(), Vec<u8>> {
+    let at_once = policy.version() < Version::V7_2;
+    let mut credentials = None;
+    let mut name = None;
+    let mut args = request.args(2);
+    while let Some(option) = args.next() {
+        if option.eq_ignore_ascii_case(b"auth") {
+            let (Some(user), Some(password)) = (args.next(), args.next()) else { return Err(syntax(option)) };
+            credentials = Some((user, password));
+        } else if option.eq_ignore_ascii_case(b"setname") {
+            name = Some(args.next().ok_or_else(|| syntax(option))?);
+            if !name.is_some_and(super::local::is_valid_name) && !at_once {
+                return Err(super::local::INVALID_NAME.to_vec());
+            }
+        } else {
+            return Err(syntax(option));
+        }
+        if at_once {
+            apply(policy, state, credentials.take(), name.take())?;
+        }
+    }
+    if !at_once {
+        apply(policy, state, credentials, None)?;
+    }
+    if state.user.is_none() {
+        let option = if at_once { "HELLO AUTH <user> <pass>" } else { "HELLO <proto> AUTH <user> <pass>" };
+        let text = format!(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the {option} option can be \
+             used to authenticate the client and select the RESP protocol version at the same time"
+        );
+        return Err(text.into_bytes());
+    }
+    apply(policy, state, None, name)
+}
+
+fn apply(
+    policy: &Policy,
+    state: &mut State,
+    credentials: Option<(&[u8], &[u8])>,
+    name: Option<&[u8]>,
+) -> Result<(), Vec<u8>> {
+    if let Some((user, password)) = credentials
+        && !login(policy, state, user, password)
+    {
+        return Err(WRONGPASS.as_bytes().to_vec());
+    }
+    name.map_or(Ok(()), |name| set_name(state, name))
+}
+
+fn login(policy: &Policy, state: &mut State, name: &[u8], password: &[u8]) -> bool {
+    match policy.login(name, password) {
+        Some(user) => {
+            state.user = Some(user.clone());
+            true
+        }
+        None => {
+            info!(client = state.ends.client, "login failed");
+            false
+        }
+    }
+}
+
+fn syntax(option: &[u8]) -> Vec<u8> {
+    let mut text = b"ERR Syntax error in HELLO option '".to_vec();
+    text.extend_from_slice(option);
+    text.push(b'\'');
+    text
+}
+
+/// Redis' `string2ll`: no plus sign, no leading zeros, no spaces.
+fn protocol_version(text: &[u8]) -> Option<i64> {
+    let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    (number.to_string().as_bytes() == text).then_some(number)
+}

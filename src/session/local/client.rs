@@ -1,0 +1,84 @@
+//! CLIENT ID, GETNAME, SETNAME, SETINFO, INFO: about Redkeep's clients, not about its links.
+
+use bytes::BytesMut;
+
+use crate::resp::{Request, encode};
+use crate::session::state::State;
+
+/// Redis' text for a name with a space, a control byte or a byte beyond ASCII.
+pub(in crate::session) const INVALID_NAME: &[u8] =
+    b"ERR Client names cannot contain spaces, newlines or special characters.";
+
+/// Whether `name` may be a client's name: bytes from `!` to `~`, as Redis has it.
+pub(in crate::session) fn is_valid_name(name: &[u8]) -> bool {
+    name.iter().all(|byte| (b'!'..=b'~').contains(byte))
+}
+
+/// Sets or, with an empty name, removes the session's name.
+pub(in crate::session) fn set_name(state: &mut State, name: &[u8]) -> Result<(), Vec<u8>> {
+    if !is_valid_name(name) {
+        return Err(INVALID_NAME.to_vec());
+    }
+    state.name = name.to_vec();
+    Ok(())
+}
+
+pub(super) fn set_name_command(state: &mut State, request: Request<'_>, out: &mut BytesMut) {
+    match set_name(state, request.arg(2).unwrap_or_default()) {
+        Ok(()) => encode::simple(out, "OK"),
+        Err(text) => encode::error(out, &text),
+    }
+}
+
+pub(super) fn get_name(state: &State, out: &mut BytesMut) {
+    if state.name.is_empty() {
+        encode::null(out, state.protocol);
+    } else {
+        encode::bulk(out, &state.name);
+    }
+}
+
+/// `CLIENT SETINFO lib-name|lib-ver value`, with the errors of Redis 7.2.
+pub(super) fn set_info(state: &mut State, request: Request<'_>, out: &mut BytesMut) {
+    let (option, value) = (request.arg(2).unwrap_or_default(), request.arg(3).unwrap_or_default());
+    let (attribute, field) = if option.eq_ignore_ascii_case(b"lib-name") {
+        ("lib-name", &mut state.lib_name)
+    } else if option.eq_ignore_ascii_case(b"lib-ver") {
+        ("lib-ver", &mut state.lib_ver)
+    } else {
+        let mut text = b"ERR Unrecognized option '".to_vec();
+        text.extend_from_slice(option);
+        text.push(b'\'');
+        return encode::error(out, &text);
+    };
+    if is_valid_name(value) {
+        *field = value.to_vec();
+        encode::simple(out, "OK");
+    } else {
+        let text = format!("ERR {attribute} cannot contain spaces, newlines or special characters.");
+        encode::error(out, text.as_bytes());
+    }
+}
+
+/// `CLIENT INFO`: the fields of Redis that say something about a client; those about its memory are left out, as they
+/// would describe Redkeep's buffers.
+pub(super) fn info(state: &State, out: &mut BytesMut) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let resp = match state.protocol {
+        crate::resp::Protocol::Resp2 => 2,
+        crate::resp::Protocol::Resp3 => 3,
+    };
+    let line = format!(
+        "id={} addr={} laddr={} name={} db={} sub=0 psub=0 ssub=0 multi=-1 cmd=client|info user={} lib-name={} \
+         lib-ver={} resp={resp}\n",
+        state.id.0,
+        state.ends.client,
+        state.ends.listener,
+        text(&state.name),
+        state.db,
+        text(state.user_name()),
+        text(&state.lib_name),
+        text(&state.lib_ver),
+    );
+    encode::verbatim(out, line.as_bytes(), state.protocol);
+}

@@ -1,0 +1,329 @@
+//! One client: its state, and the loop that reads requests, has each judged, and writes replies in order.
+//!
+//! `step` decides, this file does: it is the only place of the layer that touches sockets and links. Redis' order of
+//! replies holds because a session uses one link at a time: before it changes to another one (another database,
+//! protocol, or a link of its own), all its earlier requests are answered.
+
+mod auth;
+mod links;
+mod local;
+mod replies;
+mod state;
+mod step;
+mod transaction;
+
+pub use replies::Outbox;
+pub use state::{Ends, SessionId, State, Transaction};
+pub use step::{Action, Route, Then, step};
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tracing::debug;
+
+use crate::command::flag;
+use crate::policy::{Judged, Live, Policy};
+use crate::resp::{Limits, RequestBuf, Scanned, Scanner, encode};
+use crate::upstream::{Link, Pool};
+use links::{Links, Pick};
+use replies::NOT_SENT;
+
+/// Space for one read from the client.
+const READ_BYTES: usize = 16 * 1024;
+
+/// A session stops taking requests while this many bytes of replies wait for its client.
+const MAX_BACKLOG_BYTES: usize = 1024 * 1024;
+
+/// Time for the orderly end of a connection whose client may not read any more.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A session that waits for replies reads on up to here, to notice that its client has gone.
+const MAX_READ_AHEAD_BYTES: usize = 64 * 1024;
+
+/// What all sessions of a worker share.
+pub struct Shared {
+    /// The policy in force.
+    pub live: Arc<Live>,
+    /// The worker's links.
+    pub pool: Pool,
+    /// Set when the worker drains: sessions end as soon as they owe no reply.
+    pub draining: Cell<bool>,
+}
+
+/// One client's session on the byte stream `S` (TCP, TLS or Unix socket).
+pub struct Session<S> {
+    stream: S,
+    shared: Rc<Shared>,
+    state: State,
+    input: BytesMut,
+    scanner: Scanner,
+    /// The request as it is forwarded, where that is not what the client sent.
+    scratch: RequestBuf,
+    /// Room for a reply of Redkeep's own.
+    reply: BytesMut,
+    outbox: Rc<Outbox>,
+    links: Links,
+    /// Length of a request that was scanned but has to wait.
+    waiting: Option<usize>,
+    input_ended: bool,
+    closing: bool,
+}
+
+/// Why the session stopped handling requests for now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// The client does not read its replies.
+    Backlog,
+    /// All complete requests are handled.
+    NeedsInput,
+    /// The next request has to wait for the replies to earlier ones.
+    Unsettled,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    /// A session for a client that has just connected.
+    pub fn new(stream: S, id: SessionId, ends: Ends, shared: Rc<Shared>) -> Self {
+        let state = State::new(id, ends, &shared.live.load());
+        Session {
+            stream,
+            shared,
+            state,
+            input: BytesMut::new(),
+            scanner: Scanner::default(),
+            scratch: RequestBuf::default(),
+            reply: BytesMut::new(),
+            outbox: Rc::new(Outbox::default()),
+            links: Links::default(),
+            waiting: None,
+            input_ended: false,
+            closing: false,
+        }
+    }
+
+    /// Where replies gather; its [`Outbox::wake`] makes the session look at policy and draining again.
+    pub fn outbox(&self) -> &Rc<Outbox> {
+        &self.outbox
+    }
+
+    /// Serves the client until it goes, breaks the protocol, or is told to go.
+    pub async fn run(mut self) {
+        let served = std::future::poll_fn(|cx| self.poll(cx)).await;
+        if let Err(error) = served {
+            debug!(client = self.state.ends.client, %error, "connection to the client failed");
+        }
+        self.outbox.close();
+        self.links.end_lease();
+        // An orderly end (TLS close_notify, FIN); the client may be gone already, or never read again.
+        let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, self.stream.shutdown()).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        loop {
+            self.outbox.register(cx.waker());
+            let stop = self.handle_input();
+            let flushed = self.poll_flush(cx)?;
+            let over = self.closing || (self.input_ended && stop == Stop::NeedsInput);
+            if over && self.outbox.is_settled() {
+                return flushed.map(Ok);
+            }
+            let reads = match stop {
+                Stop::Backlog if flushed.is_ready() => continue,
+                Stop::Backlog => false,
+                Stop::NeedsInput => true,
+                Stop::Unsettled => self.input.len() < MAX_READ_AHEAD_BYTES,
+            };
+            if self.closing || self.input_ended || !reads {
+                return Poll::Pending;
+            }
+            if ready!(self.poll_read(cx))? == 0 {
+                self.input_ended = true;
+                if self.is_blocked() {
+                    // Nobody waits for the reply of the blocked command any more, and it must not take effect later.
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        self.input.reserve(READ_BYTES);
+        // The future holds no state between polls, so it may be made anew each time.
+        std::pin::pin!(self.stream.read_buf(&mut self.input)).poll(cx)
+    }
+
+    /// Writes what is ready. Pending while some of it is left.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> std::io::Result<Poll<()>> {
+        let stream = &mut self.stream;
+        let written = self.outbox.flush(|ready| {
+            while !ready.is_empty() {
+                match Pin::new(&mut *stream).poll_write(cx, ready) {
+                    Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(Ok(count)) => ready.advance(count),
+                    Poll::Ready(Err(error)) => return Err(error),
+                    Poll::Pending => return Ok(Poll::Pending),
+                }
+            }
+            Ok(Poll::Ready(()))
+        })?;
+        // TLS keeps records of its own that wait for the socket.
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx)?;
+        Ok(if written.is_ready() { flushed } else { Poll::Pending })
+    }
+
+    /// Handles requests until one has to wait or there is none. The policy is read once for all of them.
+    fn handle_input(&mut self) -> Stop {
+        let shared = self.shared.clone();
+        let policy = shared.live.load();
+        if self.state.generation != policy.generation() && !self.state.refresh(&policy) {
+            debug!(client = self.state.ends.client, "the session's user is gone");
+            self.abandon();
+        }
+        if shared.draining.get() && self.is_blocked() {
+            // Nobody can tell how long it would go on.
+            self.abandon();
+        }
+        while !self.closing {
+            if self.outbox.backlog() >= MAX_BACKLOG_BYTES {
+                return Stop::Backlog;
+            }
+            if self.outbox.is_crowded() {
+                return Stop::Unsettled;
+            }
+            if let Some(stop) = self.handle_request(&policy) {
+                let idle = stop == Stop::NeedsInput && self.outbox.is_settled() && self.input.is_empty();
+                self.closing |= idle && shared.draining.get() && !self.state.transaction.holds_link();
+                return stop;
+            }
+        }
+        Stop::NeedsInput
+    }
+
+    /// Handles the first request of the buffer. `None` when it is done with.
+    fn handle_request(&mut self, policy: &Policy) -> Option<Stop> {
+        self.tend_lease();
+        let length = match self.scan() {
+            Ok(length) => length,
+            Err(stop) => return stop,
+        };
+        let Session {
+            input, scanner, state, scratch, reply, outbox, links, shared, waiting, closing, ..
+        } = self;
+        let request = scanner.request(input);
+        let settled = outbox.is_settled();
+        match step(policy, state, request, scratch, settled, reply) {
+            Action::Close => {
+                self.abandon();
+                return None;
+            }
+            Action::CloseAfterReply => {
+                outbox.reply(reply);
+                *closing = true;
+            }
+            Action::EndLease => {
+                links.end_lease();
+                outbox.reply(reply);
+            }
+            Action::Forward { judged, route, then } => {
+                match links.pick(&shared.pool, state, route, settled) {
+                    Pick::Settle => {
+                        *waiting = Some(length);
+                        return Some(Stop::Unsettled);
+                    }
+                    Pick::Link(link) if send(&link, judged, then, outbox) => {
+                        transaction::sent(state, then, policy)
+                    }
+                    Pick::Link(_) | Pick::None => {
+                        encode::error(reply, NOT_SENT.as_bytes());
+                        outbox.reply(reply);
+                    }
+                }
+            }
+            Action::Reply => outbox.reply(reply),
+            Action::Settle => {
+                *waiting = Some(length);
+                return Some(Stop::Unsettled);
+            }
+        }
+        input.advance(length);
+        None
+    }
+
+    /// The length of the first request of the buffer. `Err(None)`: something else was there, and is dealt with.
+    fn scan(&mut self) -> Result<usize, Option<Stop>> {
+        if self.closing {
+            return Err(None);
+        }
+        if let Some(length) = self.waiting.take() {
+            return Ok(length);
+        }
+        match self.scanner.scan(&self.input, limits(&self.state)) {
+            Ok(Scanned::NeedMore { .. }) => Err(Some(Stop::NeedsInput)),
+            Ok(Scanned::Nothing { consumed }) => {
+                self.input.advance(consumed);
+                Err(None)
+            }
+            Ok(Scanned::Request { consumed }) => Ok(consumed),
+            Err(error) => {
+                debug!(client = self.state.ends.client, %error, "client broke the protocol");
+                encode::error(&mut self.reply, &error.text());
+                self.outbox.reply(&mut self.reply);
+                self.closing = true;
+                Err(None)
+            }
+        }
+    }
+
+    /// Whether a command of the session may be waiting for another client.
+    fn is_blocked(&self) -> bool {
+        !self.outbox.is_settled() && self.links.lease.as_ref().is_some_and(|lease| lease.is_patient())
+    }
+
+    /// Ends the session at once. As Redis: replies that the client has not got yet go with it.
+    fn abandon(&mut self) {
+        self.outbox.close();
+        self.closing = true;
+    }
+
+    /// Gives back a leased link that is no longer needed, and notices one that died.
+    fn tend_lease(&mut self) {
+        let Some(lease) = &self.links.lease else { return };
+        let transaction = &mut self.state.transaction;
+        if lease.is_dead() {
+            if transaction.holds_link() {
+                transaction.lost = true;
+                // The client may have sent more before it read that MULTI or WATCH failed; those commands must not
+                // run on their own.
+                self.closing |= !transaction.confirmed;
+            }
+            self.links.lease = None;
+        } else if self.outbox.is_settled() {
+            transaction.confirmed = transaction.holds_link();
+            if !transaction.holds_link() {
+                self.links.end_lease();
+            }
+        }
+    }
+}
+
+/// Sends a judged request and takes the slot of its reply. False if it certainly did not leave.
+fn send(link: &Link, judged: Judged<'_>, then: Then, outbox: &Rc<Outbox>) -> bool {
+    if then == Then::ReleaseAfterReply && judged.spec().flags.contains(flag::BLOCKING) {
+        link.wait_patiently();
+    }
+    let sent = link.send(judged, outbox.clone(), then != Then::Queued);
+    if sent {
+        outbox.take_slot();
+    }
+    sent
+}
+
+/// Smaller bounds before the login, as in Redis.
+fn limits(state: &State) -> &'static Limits {
+    if state.user.is_some() { &Limits::AUTHENTICATED } else { &Limits::UNAUTHENTICATED }
+}

@@ -1,0 +1,180 @@
+//! Replies to one client, in the order of its requests.
+//!
+//! A reply of Redkeep's own may be ready before the reply to an earlier request that is still at the upstream, so it
+//! waits in its slot. INVARIANT: bytes reach `ready` in the order in which slots were taken.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::resp::encode;
+use crate::upstream::{Delivery, Sink};
+
+/// The code for a command that certainly did not reach the upstream: clients know it and retry by themselves.
+pub(super) const NOT_SENT: &str = "LOADING redkeep: upstream unavailable, command not sent";
+
+/// The code for a command that may have run: no client retries it.
+pub(super) const IN_DOUBT: &str = "INDOUBT redkeep: upstream connection lost, command may have been executed";
+
+/// Requests of one session that may be unanswered at once.
+const MAX_SLOTS: usize = 4096;
+
+/// Bytes of replies that may wait behind one that is still at the upstream.
+const MAX_WAITING_BYTES: usize = 1024 * 1024;
+
+/// Where the replies of one session gather. Shared by the session's task and the links that it uses.
+#[derive(Default)]
+pub struct Outbox {
+    inner: RefCell<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Bytes that may be written to the client.
+    ready: BytesMut,
+    /// Replies that are not ready, or wait behind one that is not; the first is always open.
+    slots: VecDeque<Slot>,
+    /// How many of the slots are open.
+    open: usize,
+    /// Bytes of replies that wait in slots.
+    waiting: usize,
+    /// The session has ended: whatever still arrives is dropped.
+    closed: bool,
+    task: Option<Waker>,
+}
+
+enum Slot {
+    Open,
+    Local(Bytes),
+}
+
+impl Outbox {
+    /// Whether all requests have been answered.
+    pub fn is_settled(&self) -> bool {
+        self.inner.borrow().open == 0
+    }
+
+    /// Whether so many replies are to come, or wait behind one that is, that no further request should be taken. They
+    /// will all be kept, whether the client reads or not.
+    pub fn is_crowded(&self) -> bool {
+        let inner = self.inner.borrow();
+        inner.slots.len() >= MAX_SLOTS || inner.waiting >= MAX_WAITING_BYTES
+    }
+
+    /// How many bytes wait for the client.
+    pub fn backlog(&self) -> usize {
+        self.inner.borrow().ready.len()
+    }
+
+    /// Takes the slot of a request that was sent to a link.
+    pub fn take_slot(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.slots.push_back(Slot::Open);
+        inner.open = inner.open.saturating_add(1);
+    }
+
+    /// Adds a reply of Redkeep's own, behind all replies that are still open. Empties `reply`.
+    pub fn reply(&self, reply: &mut BytesMut) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.slots.is_empty() {
+            inner.ready.extend_from_slice(reply);
+            reply.clear();
+        } else {
+            inner.waiting = inner.waiting.saturating_add(reply.len());
+            inner.slots.push_back(Slot::Local(reply.split().freeze()));
+        }
+    }
+
+    /// Gives `write` the bytes that are ready; it returns how many it wrote.
+    pub fn flush<R>(&self, write: impl FnOnce(&mut BytesMut) -> R) -> R {
+        write(&mut self.inner.borrow_mut().ready)
+    }
+
+    /// Remembers whom to wake when a reply arrives.
+    pub fn register(&self, task: &Waker) {
+        let mut inner = self.inner.borrow_mut();
+        match &inner.task {
+            Some(known) if known.will_wake(task) => {}
+            _ => inner.task = Some(task.clone()),
+        }
+    }
+
+    /// Wakes the session: something that it should look at has changed.
+    pub fn wake(&self) {
+        if let Some(task) = self.inner.borrow_mut().task.take() {
+            task.wake();
+        }
+    }
+
+    /// Ends the outbox: replies that are ready or still to come are dropped.
+    pub fn close(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.closed = true;
+        inner.open = 0;
+        inner.ready = BytesMut::new();
+        inner.slots = VecDeque::new();
+    }
+}
+
+impl Sink for Outbox {
+    fn deliver(&self, delivery: Delivery<'_>) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.closed {
+            return;
+        }
+        debug_assert!(matches!(inner.slots.front(), Some(Slot::Open)), "a reply without an open slot");
+        inner.slots.pop_front();
+        inner.open = inner.open.saturating_sub(1);
+        match delivery {
+            Delivery::Reply(bytes) => inner.ready.extend_from_slice(bytes),
+            Delivery::InDoubt => encode::error(&mut inner.ready, IN_DOUBT.as_bytes()),
+            Delivery::NotSent => encode::error(&mut inner.ready, NOT_SENT.as_bytes()),
+        }
+        while let Some(Slot::Local(_)) = inner.slots.front() {
+            if let Some(Slot::Local(reply)) = inner.slots.pop_front() {
+                inner.waiting = inner.waiting.saturating_sub(reply.len());
+                inner.ready.extend_from_slice(&reply);
+            }
+        }
+        if let Some(task) = inner.task.take() {
+            task.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready(outbox: &Outbox) -> Vec<u8> {
+        outbox.flush(|ready| ready.split().to_vec())
+    }
+
+    #[test]
+    fn a_local_reply_waits_for_the_replies_before_it() {
+        let outbox = Outbox::default();
+        outbox.reply(&mut BytesMut::from("+1\r\n"));
+        outbox.take_slot();
+        outbox.reply(&mut BytesMut::from("+3\r\n"));
+        outbox.take_slot();
+        outbox.reply(&mut BytesMut::from("+5\r\n"));
+        assert_eq!(ready(&outbox), b"+1\r\n");
+        outbox.deliver(Delivery::Reply(b"+2\r\n"));
+        assert_eq!(ready(&outbox), b"+2\r\n+3\r\n");
+        assert!(!outbox.is_settled());
+        outbox.deliver(Delivery::InDoubt);
+        assert!(outbox.is_settled());
+        assert_eq!(ready(&outbox), format!("-{IN_DOUBT}\r\n+5\r\n").into_bytes());
+    }
+
+    #[test]
+    fn replies_after_the_end_of_the_session_are_dropped() {
+        let outbox = Outbox::default();
+        outbox.take_slot();
+        outbox.close();
+        outbox.deliver(Delivery::Reply(b"+late\r\n"));
+        assert_eq!(outbox.backlog(), 0);
+    }
+}

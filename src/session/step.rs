@@ -1,0 +1,149 @@
+//! One request, one decision: [`step`] judges it and says what the session has to do. No sockets, no awaits.
+
+use bytes::BytesMut;
+
+use super::state::State;
+use super::{auth, local, transaction};
+use crate::command::Affinity;
+use crate::command::keys::affinity;
+use crate::policy::{Judged, Policy, Reason, Verdict};
+use crate::resp::{Request, RequestBuf, encode};
+
+/// What the session does next. Replies of Redkeep's own are in the `out` of [`step`] already.
+#[must_use]
+#[derive(Debug)]
+pub enum Action<'a> {
+    /// Ends the session without a word.
+    Close,
+    /// Sends the reply in `out`, then ends the session.
+    CloseAfterReply,
+    /// Closes the leased link, then sends the reply in `out`.
+    EndLease,
+    /// Sends the request on a link.
+    Forward {
+        /// The permit.
+        judged: Judged<'a>,
+        /// Which link.
+        route: Route,
+        /// What the session is to remember once the request is on its way.
+        then: Then,
+    },
+    /// Sends the reply in `out`.
+    Reply,
+    /// Nothing is decided before all earlier requests are answered: call again then, with the same request.
+    Settle,
+}
+
+/// Which link takes a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The session's own link, leased if it has none.
+    Leased,
+    /// Any shared link in the session's state.
+    Shared,
+}
+
+/// What a request changes about the session once it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// MULTI.
+    BeginTransaction,
+    /// EXEC, DISCARD: the link is free when the reply is there.
+    EndTransaction,
+    /// UNWATCH.
+    EndWatch,
+    /// Nothing.
+    Nothing,
+    /// A transaction has queued it.
+    Queued,
+    /// The command may block: the link is free when the reply is there.
+    ReleaseAfterReply,
+    /// WATCH.
+    Watch,
+}
+
+/// Judges `request` and decides what the session does. `settled` tells whether all earlier requests are answered.
+///
+/// Pure but for `state` and `out`, which it changes only for requests that it answers itself: a request that is to be
+/// sent, or to be asked again, changes nothing here.
+pub fn step<'a>(
+    policy: &'a Policy,
+    state: &mut State,
+    request: Request<'a>,
+    scratch: &'a mut RequestBuf,
+    settled: bool,
+    out: &mut BytesMut,
+) -> Action<'a> {
+    let judged = match policy.judge(state.facts(), request, scratch) {
+        Verdict::Allow(judged) => judged,
+        Verdict::Deny(reason) => return refuse(policy, state, request, reason, settled, out),
+    };
+    let spec = judged.spec();
+    if let Some(action) = transaction::step(policy, state, judged, settled, out) {
+        return action;
+    }
+    match affinity(spec, judged.request()) {
+        Affinity::Local => match &*spec.name {
+            "auth" => auth::auth(policy, state, judged.request(), out),
+            "hello" => auth::hello(policy, state, judged.request(), out),
+            "reset" => return reset(policy, state, settled, out),
+            "quit" => {
+                encode::simple(out, "OK");
+                return Action::CloseAfterReply;
+            }
+            _ => local::answer(policy, state, judged, out),
+        },
+        Affinity::LeasedForCommand => {
+            return Action::Forward { judged, route: Route::Leased, then: Then::ReleaseAfterReply };
+        }
+        Affinity::Shared => {
+            return Action::Forward { judged, route: Route::Shared, then: Then::Nothing };
+        }
+        // The transaction has taken the former, and the policy refused the latter. Doubt means deny.
+        Affinity::LeasedWhileState | Affinity::Unavailable => {
+            encode::error(out, &Reason::Unavailable(spec).reply(policy.version(), b"", judged.request()));
+        }
+    }
+    Action::Reply
+}
+
+/// Words a refusal. Inside MULTI it dooms the transaction; EXEC itself ends it.
+fn refuse<'a>(
+    policy: &Policy,
+    state: &mut State,
+    request: Request<'_>,
+    reason: Reason<'_>,
+    settled: bool,
+    out: &mut BytesMut,
+) -> Action<'a> {
+    if let Reason::CrossProtocol = reason {
+        return Action::Close;
+    }
+    let text = reason.reply(policy.version(), state.user_name(), request);
+    let is_exec = match reason {
+        Reason::Arity(spec) | Reason::Command(spec) | Reason::Unauthenticated(Some(spec)) => {
+            spec.name == "exec"
+        }
+        _ => false,
+    };
+    if is_exec {
+        let text = text.strip_prefix(b"ERR ").unwrap_or(&text);
+        return transaction::refuse_exec(state, text, settled, out);
+    }
+    state.transaction.doomed |= state.transaction.queueing;
+    encode::error(out, &text);
+    Action::Reply
+}
+
+fn reset<'a>(policy: &Policy, state: &mut State, settled: bool, out: &mut BytesMut) -> Action<'a> {
+    // Closing the leased link would lose the replies that are still to come on it.
+    if !settled {
+        return Action::Settle;
+    }
+    state.reset(policy);
+    encode::simple(out, "RESET");
+    Action::EndLease
+}
+
+#[cfg(test)]
+mod tests;

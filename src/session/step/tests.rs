@@ -1,0 +1,389 @@
+use proptest::prelude::*;
+
+use super::super::state::{Ends, SessionId, Transaction};
+use super::super::transaction::sent;
+use super::*;
+use crate::policy::Version;
+use crate::policy::testing::{policy, words};
+use crate::resp::Protocol;
+
+const USERS: &[(&str, &str)] = &[
+    ("default", "on >pw ~* &* +@all"),
+    ("admin", "on >pw nopass ~* &* +@all"),
+    ("app", "on >pw ~app:* &app:* +@all -@dangerous"),
+    ("none", "on >pw -@all"),
+    ("off", "off >pw ~* +@all"),
+];
+
+const NOT_SENT: &str = "-LOADING redkeep: upstream unavailable, command not sent";
+const ABORTED: &str = "-EXECABORT Transaction discarded because of previous errors.";
+const LOST: &str = "-EXECABORT Transaction discarded because of: upstream connection lost";
+const RULES_CHANGED: &str =
+    "-EXECABORT Transaction discarded because of: the policy changed between MULTI and EXEC";
+
+const IDLE: Transaction = Transaction {
+    queueing: false,
+    doomed: false,
+    watching: false,
+    confirmed: false,
+    lost: false,
+    generation: 0,
+};
+const QUEUEING: Transaction = Transaction { queueing: true, ..IDLE };
+const WATCHING: Transaction = Transaction { watching: true, ..IDLE };
+const STATES: &[(&str, Transaction)] = &[
+    ("idle", IDLE),
+    ("queueing", QUEUEING),
+    ("doomed", Transaction { doomed: true, ..QUEUEING }),
+    ("lost", Transaction { lost: true, ..QUEUEING }),
+    ("stale", Transaction { generation: 7, ..QUEUEING }),
+    ("stale and doomed", Transaction { generation: 7, doomed: true, ..QUEUEING }),
+    ("watching", WATCHING),
+    ("watching lost", Transaction { lost: true, ..WATCHING }),
+    ("queueing and watching lost", Transaction { lost: true, queueing: true, ..WATCHING }),
+];
+
+fn transaction(name: &str) -> Transaction {
+    STATES.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no state {name}")).1
+}
+
+fn state(policy: &Policy, user: &str) -> State {
+    let mut state = State::new(SessionId(7), Ends::default(), policy);
+    state.user = policy.user(user.as_bytes()).cloned();
+    state
+}
+
+/// The action, and the reply without its CRLF.
+fn outcome(policy: &Policy, state: &mut State, line: &str, settled: bool) -> String {
+    let request = RequestBuf::from_args(&words(line));
+    let (mut scratch, mut out) = (RequestBuf::default(), BytesMut::new());
+    let action = match step(policy, state, request.as_request(), &mut scratch, settled, &mut out) {
+        Action::Close => "Close".to_owned(),
+        Action::CloseAfterReply => "CloseAfterReply".to_owned(),
+        Action::EndLease => "EndLease".to_owned(),
+        Action::Forward { route, then, .. } => format!("{route:?} {then:?}"),
+        Action::Reply => String::new(),
+        Action::Settle => "Settle".to_owned(),
+    };
+    let reply = String::from_utf8(out.to_vec()).unwrap();
+    let reply = reply.strip_suffix("\r\n").unwrap_or(&reply);
+    [action.as_str(), reply].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// State, request, whether all earlier requests are answered, outcome, state after (`=`: the same).
+type Row<'a> = (&'a str, &'a str, bool, &'a str, &'a str);
+
+fn assert_rows(user: &str, rows: &[Row<'_>]) {
+    let policy = policy(Version::V7_0, USERS, &[("EXEC", "RunAll"), ("KEYS", "")]);
+    for (before, line, settled, expected, after) in rows {
+        let mut state = state(&policy, user);
+        state.transaction = transaction(before);
+        let got = outcome(&policy, &mut state, line, *settled);
+        assert_eq!(got, *expected, "`{line}` when {before}, settled {settled}");
+        let after = if *after == "=" { before } else { after };
+        assert_eq!(state.transaction, transaction(after), "`{line}` when {before}, settled {settled}");
+    }
+}
+
+#[test]
+fn transaction_commands_do_what_the_state_asks_for() {
+    let aborted = format!("EndLease {ABORTED}");
+    let lost = format!("EndLease {LOST}");
+    let changed = format!("EndLease {RULES_CHANGED}");
+    assert_rows(
+        "app",
+        &[
+            ("idle", "MULTI", false, "Leased BeginTransaction", "="),
+            ("idle", "RUNALL", true, "-ERR EXEC without MULTI", "="),
+            ("idle", "DISCARD", false, "-ERR DISCARD without MULTI", "="),
+            ("idle", "WATCH app:k", false, "Leased Watch", "="),
+            ("idle", "UNWATCH", false, "+OK", "="),
+            ("queueing", "RUNALL", false, "Leased EndTransaction", "="),
+            ("queueing", "runall", true, "Leased EndTransaction", "="),
+            ("queueing", "DISCARD", false, "Leased EndTransaction", "="),
+            // The upstream says that they do not nest.
+            ("queueing", "MULTI", false, "Leased Nothing", "="),
+            ("queueing", "WATCH app:k", false, "Leased Nothing", "="),
+            ("queueing", "UNWATCH", false, "Leased Queued", "="),
+            ("queueing", "GET app:k", false, "Leased Queued", "="),
+            ("queueing", "BLPOP app:k 0", false, "Leased Queued", "="),
+            ("queueing", "XREAD STREAMS app:k 0", false, "Leased Queued", "="),
+            ("doomed", "RUNALL", true, &aborted, "idle"),
+            ("doomed", "RUNALL", false, "Settle", "="),
+            ("doomed", "DISCARD", false, "Leased EndTransaction", "="),
+            ("doomed", "GET app:k", false, "Leased Queued", "="),
+            ("lost", "RUNALL", true, &lost, "idle"),
+            ("lost", "RUNALL", false, "Settle", "="),
+            ("lost", "DISCARD", true, "EndLease +OK", "idle"),
+            ("lost", "DISCARD", false, "Settle", "="),
+            ("lost", "GET app:k", true, NOT_SENT, "="),
+            ("lost", "MULTI", true, NOT_SENT, "="),
+            ("lost", "WATCH app:k", true, NOT_SENT, "="),
+            ("lost", "CLIENT ID", true, NOT_SENT, "="),
+            ("stale", "RUNALL", true, &changed, "idle"),
+            ("stale", "RUNALL", false, "Settle", "="),
+            ("stale", "DISCARD", false, "Leased EndTransaction", "="),
+            ("stale", "GET app:k", false, "Leased Queued", "="),
+            ("stale and doomed", "RUNALL", true, &aborted, "idle"),
+            ("watching", "MULTI", false, "Leased BeginTransaction", "="),
+            ("watching", "WATCH app:k", false, "Leased Watch", "="),
+            ("watching", "UNWATCH", false, "Leased EndWatch", "="),
+            ("watching", "GET app:k", false, "Shared Nothing", "="),
+            ("watching", "RUNALL", true, "-ERR EXEC without MULTI", "="),
+            ("watching", "CLIENT ID", true, ":7", "="),
+            (
+                "watching",
+                "SELECT 1",
+                true,
+                "-ERR 'select' while keys are watched is not available through redkeep",
+                "=",
+            ),
+            (
+                "watching",
+                "HELLO 3",
+                true,
+                "-ERR 'hello' while keys are watched is not available through redkeep",
+                "=",
+            ),
+            ("watching lost", "UNWATCH", false, "+OK", "idle"),
+            ("watching lost", "WATCH app:k", true, NOT_SENT, "="),
+            ("watching lost", "MULTI", true, "+OK", "queueing and watching lost"),
+            ("queueing and watching lost", "GET app:k", true, NOT_SENT, "="),
+            ("queueing and watching lost", "RUNALL", true, &lost, "idle"),
+        ],
+    );
+}
+
+#[test]
+fn every_state_can_be_left_by_reset_and_quit() {
+    for (name, _) in STATES {
+        assert_rows(
+            "app",
+            &[
+                (name, "RESET", true, "EndLease +RESET", "idle"),
+                (name, "RESET", false, "Settle", "="),
+                (name, "QUIT", false, "CloseAfterReply +OK", "="),
+                (name, "POST / HTTP/1.1", false, "Close", "="),
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_refused_command_dooms_the_transaction() {
+    let texts = [
+        ("NOSUCH", "-ERR unknown command 'NOSUCH', with args beginning with: "),
+        ("EXEC", "-ERR unknown command 'EXEC', with args beginning with: "),
+        ("KEYS *", "-ERR unknown command 'KEYS', with args beginning with: '*' "),
+        ("CONFIG NOSUCH", "-ERR unknown subcommand 'NOSUCH'. Try CONFIG HELP."),
+        ("GET", "-ERR wrong number of arguments for 'get' command"),
+        ("GET other", "-NOPERM this user has no permissions to access one of the keys used as arguments"),
+        (
+            "PUBLISH other m",
+            "-NOPERM this user has no permissions to access one of the channels used as arguments",
+        ),
+        ("FLUSHALL", "-NOPERM this user has no permissions to run the 'flushall' command"),
+        ("CLIENT REPLY OFF", "-ERR 'client reply' is not available through redkeep"),
+        ("SELECT 1", "-ERR 'select' inside MULTI is not available through redkeep"),
+        ("CLIENT ID", "-ERR 'client id' inside MULTI is not available through redkeep"),
+        ("ACL WHOAMI", "-ERR 'acl whoami' inside MULTI is not available through redkeep"),
+        ("AUTH app pw", "-ERR 'auth' inside MULTI is not available through redkeep"),
+        ("HELLO 3", "-ERR 'hello' inside MULTI is not available through redkeep"),
+    ];
+    for (line, text) in texts {
+        assert_rows("app", &[("queueing", line, false, text, "doomed"), ("doomed", line, true, text, "=")]);
+        if !text.contains("inside MULTI") {
+            assert_rows("app", &[("idle", line, false, text, "="), ("watching", line, true, text, "=")]);
+        }
+    }
+}
+
+/// Queued at the upstream, EXEC would subscribe the link: replies and pushes that no request waits for.
+#[test]
+fn subscriptions_are_refused_in_a_transaction_as_outside() {
+    for name in ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"] {
+        let line = format!("{name} app:*");
+        let lower = name.to_lowercase();
+        let refused = format!("-ERR '{lower}' is not available through redkeep");
+        assert_rows(
+            "admin",
+            &[
+                ("idle", &line, true, &refused, "="),
+                ("watching", &line, true, &refused, "="),
+                ("queueing", &line, false, &refused, "doomed"),
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_refused_exec_ends_the_transaction() {
+    let denied = "EndLease -EXECABORT Transaction discarded because of: NOPERM this user has no permissions to run \
+                  the 'exec' command";
+    let arity =
+        "EndLease -EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command";
+    let noauth = "EndLease -EXECABORT Transaction discarded because of: NOAUTH Authentication required.";
+    for (before, _) in STATES {
+        assert_rows(
+            "none",
+            &[(before, "RUNALL", true, denied, "idle"), (before, "RUNALL", false, "Settle", "=")],
+        );
+        assert_rows(
+            "app",
+            &[(before, "RUNALL x", true, arity, "idle"), (before, "RUNALL x", false, "Settle", "=")],
+        );
+        assert_rows(
+            "",
+            &[(before, "RUNALL", true, noauth, "idle"), (before, "RUNALL", false, "Settle", "=")],
+        );
+    }
+}
+
+#[test]
+fn a_request_that_was_sent_changes_the_transaction() {
+    let policy = policy(Version::V7_0, USERS, &[]);
+    for (before, then, after) in [
+        ("idle", Then::BeginTransaction, QUEUEING),
+        ("watching", Then::BeginTransaction, Transaction { queueing: true, ..WATCHING }),
+        ("stale and doomed", Then::BeginTransaction, QUEUEING),
+        ("queueing", Then::EndTransaction, IDLE),
+        ("doomed", Then::EndTransaction, IDLE),
+        ("watching", Then::EndWatch, IDLE),
+        ("idle", Then::Watch, WATCHING),
+        ("queueing", Then::Queued, QUEUEING),
+        ("queueing", Then::Nothing, QUEUEING),
+        ("idle", Then::ReleaseAfterReply, IDLE),
+    ] {
+        let mut state = state(&policy, "app");
+        state.transaction = transaction(before);
+        sent(&mut state, then, &policy);
+        assert_eq!(state.transaction, after, "{then:?} when {before}");
+    }
+}
+
+#[test]
+fn each_command_travels_on_the_link_that_it_needs() {
+    let lines: &[(&str, &str)] = &[
+        ("GET k", "Shared Nothing"),
+        ("PUBLISH c m", "Shared Nothing"),
+        ("CONFIG GET maxmemory", "Shared Nothing"),
+        ("BLPOP k 0", "Leased ReleaseAfterReply"),
+        ("BLMOVE a b LEFT LEFT 0", "Leased ReleaseAfterReply"),
+        ("BZMPOP 0 1 k MIN", "Leased ReleaseAfterReply"),
+        ("XREAD STREAMS k 0", "Shared Nothing"),
+        ("XREAD COUNT 1 STREAMS k 0", "Shared Nothing"),
+        ("XREAD BLOCK 0 STREAMS k $", "Leased ReleaseAfterReply"),
+        ("xread count 1 block 5 streams k $", "Leased ReleaseAfterReply"),
+        // BLOCK is the name of a stream here.
+        ("XREAD STREAMS BLOCK 0", "Shared Nothing"),
+        ("XREADGROUP GROUP g c STREAMS k >", "Shared Nothing"),
+        ("XREADGROUP GROUP g c BLOCK 0 STREAMS k >", "Leased ReleaseAfterReply"),
+        ("XREADGROUP GROUP BLOCK c STREAMS k >", "Shared Nothing"),
+        ("EVAL x 0", "Leased ReleaseAfterReply"),
+        ("FCALL f 0", "Leased ReleaseAfterReply"),
+        ("SHUTDOWN", "Leased ReleaseAfterReply"),
+    ];
+    for (line, expected) in lines {
+        assert_rows("admin", &[("idle", line, true, expected, "="), ("idle", line, false, expected, "=")]);
+    }
+}
+
+#[test]
+fn every_local_command_has_an_answer_of_its_own() {
+    let policy = policy(Version::V7_0, USERS, &[]);
+    let mut seen = 0;
+    for spec in policy.table().specs().iter().filter(|spec| spec.affinity == Affinity::Local) {
+        let mut args: Vec<&str> = spec.name.split('|').collect();
+        args.resize(args.len().max(usize::from(spec.arity.unsigned_abs())), "1");
+        let got = outcome(&policy, &mut state(&policy, "admin"), &args.join(" "), true);
+        assert!(!got.is_empty() && !got.contains("is not available"), "{}: {got}", spec.name);
+        assert!(!got.starts_with("Shared") && !got.starts_with("Leased"), "{}: {got}", spec.name);
+        seen += 1;
+    }
+    assert!(seen >= 11, "{seen}");
+}
+
+// === Properties ===
+
+/// Requests of every kind; `cases` mixes them with all states and users.
+const LINES: &[&str] = &[
+    "GET app:k",
+    "GET other",
+    "GET",
+    "SET app:k 1",
+    "BLPOP app:k 0",
+    "XREAD BLOCK 0 STREAMS app:k 0",
+    "MULTI",
+    "EXEC",
+    "EXEC x",
+    "DISCARD",
+    "WATCH app:k",
+    "WATCH other",
+    "UNWATCH",
+    "SELECT 3",
+    "SELECT x",
+    "AUTH app pw",
+    "AUTH bad",
+    "AUTH a b c",
+    "HELLO",
+    "HELLO 3",
+    "HELLO 3 AUTH app pw SETNAME x",
+    "HELLO 9",
+    "RESET",
+    "QUIT",
+    "CLIENT ID",
+    "CLIENT SETNAME x",
+    "CLIENT SETINFO lib-name y",
+    "CLIENT INFO",
+    "CLIENT GETNAME",
+    "CLIENT REPLY OFF",
+    "ACL WHOAMI",
+    "ACL LIST",
+    "SUBSCRIBE app:c",
+    "MONITOR",
+    "EVAL x 0",
+    "NOSUCH",
+    "CONFIG NOSUCH",
+    "CONFIG SET dir /",
+    "DEBUG SLEEP 0",
+    "POST /",
+    "FLUSHALL",
+    "PUBLISH app:c m",
+    "SORT app:k BY x*",
+];
+
+proptest! {
+    /// The session asks again after a Settle, and may fail to send after a Forward: nothing may have happened by then.
+    #[test]
+    fn a_request_that_is_sent_or_postponed_changes_nothing(
+        before in 0..STATES.len(),
+        user in prop::sample::select(vec!["", "default", "admin", "app", "none"]),
+        line in prop::sample::select(LINES),
+        settled in any::<bool>(),
+    ) {
+        let policy = policy(Version::V7_0, USERS, &[]);
+        let mut state = state(&policy, user);
+        state.transaction = STATES[before].1;
+        let shown = format!("{state:?}");
+        let request = RequestBuf::from_args(&words(line));
+        let (mut scratch, mut out) = (RequestBuf::default(), BytesMut::from("earlier"));
+        match step(&policy, &mut state, request.as_request(), &mut scratch, settled, &mut out) {
+            Action::Forward { .. } | Action::Settle => {
+                prop_assert_eq!(&*out, b"earlier");
+                prop_assert_eq!(format!("{state:?}"), shown);
+            }
+            Action::Close => prop_assert_eq!(&*out, b"earlier"),
+            Action::CloseAfterReply | Action::EndLease | Action::Reply => {
+                let reply = &out[b"earlier".len()..];
+                let frame = crate::resp::ReplyScanner::new(1 << 20).scan(reply).unwrap().unwrap();
+                prop_assert_eq!(frame.len, reply.len(), "exactly one reply: {:?}", reply);
+            }
+        }
+        if settled {
+            let again = outcome(&policy, &mut state, line, true);
+            prop_assert!(again != "Settle", "a settled session never waits: {}", line);
+        }
+    }
+}
+
+mod local;
