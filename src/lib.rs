@@ -4,5 +4,6 @@ pub mod acl;
 pub mod command;
 pub mod policy;
 pub mod resp;
+pub mod server;
 pub mod session;
 pub mod upstream;

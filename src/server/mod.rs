@@ -1,0 +1,215 @@
+//! Listeners, TLS, workers, limits, and the orderly end.
+//!
+//! One acceptor a listener, on the main thread, places each client on the worker with the fewest clients. What
+//! happens to the client from then on happens on that worker alone.
+
+mod listener;
+pub mod tls;
+mod worker;
+
+pub use listener::{Bind, TlsSlot};
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{Notify, mpsc};
+use tracing::warn;
+
+use crate::policy::Live;
+use crate::session::SessionId;
+use crate::upstream;
+use listener::{Accepted, Listener};
+use worker::{Arrival, Message, Ticket};
+
+/// Pause after the system refused to accept (no file descriptors left, most likely).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Redis' text for a client over `maxclients`. On TLS listeners the connection is just closed, as in Redis: nothing
+/// is worth a handshake that is to be refused.
+const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
+
+/// What a server needs to know.
+#[derive(Clone)]
+pub struct Settings {
+    /// Addresses, each with its TLS configuration, if it has one.
+    pub listeners: Vec<(Bind, Option<TlsSlot>)>,
+    /// Number of worker threads, at least 1.
+    pub workers: usize,
+    /// Clients at the same time.
+    pub maxclients: usize,
+    /// Time for a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Refuse clients from elsewhere while the default user needs no password.
+    pub protected_mode: bool,
+    /// The upstream of all workers.
+    pub upstream: upstream::Settings,
+}
+
+/// Why a server did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address could not be bound.
+    Bind(Bind, io::Error),
+    /// A worker's thread could not be started.
+    Worker(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Bind(bind, error) => write!(f, "cannot listen on {bind}: {error}"),
+            StartError::Worker(error) => write!(f, "cannot start a worker: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A running server. Dropping it stops accepting; [`Server::drain`] ends it in order.
+pub struct Server {
+    acceptors: Vec<tokio::task::JoinHandle<()>>,
+    addresses: Vec<Bind>,
+    workers: Arc<Vec<Handle>>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+}
+
+/// The acceptor's side of one worker.
+struct Handle {
+    messages: mpsc::UnboundedSender<Message>,
+    clients: Arc<AtomicUsize>,
+}
+
+impl Server {
+    /// Binds all listeners, then starts the workers. Must run inside a `LocalSet`.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound; nothing keeps running then.
+    pub fn start(settings: &Settings, live: &Arc<Live>, on_up: &Arc<Notify>) -> Result<Server, StartError> {
+        let mut listeners = Vec::new();
+        for (bind, tls) in &settings.listeners {
+            let listener =
+                Listener::bind(bind, tls.clone()).map_err(|error| StartError::Bind(bind.clone(), error))?;
+            listeners.push(listener);
+        }
+        let mut workers = Vec::new();
+        let mut threads = Vec::new();
+        for number in 0..settings.workers.max(1) {
+            let (messages, inbox) = mpsc::unbounded_channel();
+            let (settings, live, on_up) = (settings.clone(), live.clone(), on_up.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || worker::run(&settings, live, on_up, inbox))
+                .map_err(StartError::Worker)?;
+            threads.push(thread);
+            workers.push(Handle { messages, clients: Arc::default() });
+        }
+        let workers = Arc::new(workers);
+        let addresses = listeners.iter().map(|listener| listener.bind.clone()).collect();
+        let clients = Clients { maximum: settings.maxclients, now: Arc::default(), next_id: Arc::default() };
+        let acceptors = listeners
+            .into_iter()
+            .map(|listener| tokio::task::spawn_local(accept(listener, workers.clone(), clients.clone())))
+            .collect();
+        Ok(Server { acceptors, addresses, workers, threads })
+    }
+
+    /// The bound addresses, in the order of the settings.
+    pub fn addresses(&self) -> &[Bind] {
+        &self.addresses
+    }
+
+    /// Lets every session look at the policy again.
+    pub fn wake(&self) {
+        self.tell(|| Message::Wake);
+    }
+
+    /// Stops accepting and waits until every session has answered what it owes, `timeout` at most. True if none was
+    /// cut off.
+    pub async fn drain(self, timeout: Duration) -> bool {
+        self.stop_accepting();
+        self.tell(|| Message::Drain);
+        let ended = async {
+            while !self.threads.iter().all(JoinHandle::is_finished) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(timeout, ended).await.is_ok()
+    }
+
+    fn stop_accepting(&self) {
+        self.acceptors.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    fn tell(&self, message: impl Fn() -> Message) {
+        for worker in self.workers.iter() {
+            // A worker that is gone has nobody left to tell.
+            let _ = worker.messages.send(message());
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop_accepting();
+    }
+}
+
+#[derive(Clone)]
+struct Clients {
+    maximum: usize,
+    now: Arc<AtomicUsize>,
+    next_id: Arc<AtomicU64>,
+}
+
+async fn accept(listener: Listener, workers: Arc<Vec<Handle>>, clients: Clients) {
+    loop {
+        let accepted = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // A client that left before it was accepted says nothing about the next one.
+                if error.kind() != io::ErrorKind::ConnectionAborted {
+                    warn!(listener = %listener.bind, %error, "cannot accept clients for now");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+                continue;
+            }
+        };
+        if clients.now.load(Ordering::Relaxed) >= clients.maximum {
+            refuse(accepted, listener.tls.is_some()).await;
+            continue;
+        }
+        let Some(worker) = workers.iter().min_by_key(|worker| worker.clients.load(Ordering::Relaxed)) else {
+            return;
+        };
+        let id = SessionId(clients.next_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1));
+        let ticket = Ticket::new(&[&clients.now, &worker.clients]);
+        let arrival =
+            Arrival { accepted, tls: listener.tls.clone(), listener: listener.bind.to_string(), id, ticket };
+        if worker.messages.send(Message::Serve(arrival)).is_err() {
+            return;
+        }
+    }
+}
+
+/// One short write into an empty socket buffer; whoever does not take it goes without.
+async fn refuse(accepted: Accepted, tls: bool) {
+    if tls {
+        return;
+    }
+    let written = match accepted {
+        Accepted::Tcp(stream, _) => match listener::tcp(stream) {
+            Ok(mut stream) => stream.write_all(TOO_MANY).await,
+            Err(error) => Err(error),
+        },
+        Accepted::Unix(stream) => match listener::unix(stream) {
+            Ok(mut stream) => stream.write_all(TOO_MANY).await,
+            Err(error) => Err(error),
+        },
+    };
+    let _ = written;
+}

@@ -1,0 +1,244 @@
+//! One worker: a thread, a single-threaded runtime, its sessions and its links. Nothing on the way of a request
+//! leaves it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::LocalSet;
+use tracing::debug;
+
+use super::Settings;
+use super::listener::{Accepted, TlsSlot, tcp, unix};
+use crate::policy::Live;
+use crate::session::{Ends, Outbox, Session, SessionId, Shared};
+use crate::upstream::Pool;
+
+/// What Redis tells a client whom protected mode refuses, word for word.
+const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no \
+password is set for the default user. In this mode connections are only accepted from the loopback interface. If you \
+want to connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable \
+protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis \
+from the same host the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do \
+so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the protected mode by \
+editing the Redis configuration file, and setting the protected mode option to 'no', and then restarting the server. \
+3) If you started the server manually just for testing, restart it with the '--protected-mode no' option. 4) Setup a \
+an authentication password for the default user. NOTE: You only need to do one of the above things in order for the \
+server to start accepting connections from the outside.\r\n";
+
+/// What the acceptor and the composition root tell a worker.
+pub(super) enum Message {
+    /// Serve this client.
+    Serve(Arrival),
+    /// The policy has changed: let every session look.
+    Wake,
+    /// End all sessions as soon as they owe no reply.
+    Drain,
+}
+
+/// A client that was placed on this worker.
+pub(super) struct Arrival {
+    pub(super) accepted: Accepted,
+    pub(super) tls: Option<TlsSlot>,
+    pub(super) listener: String,
+    pub(super) id: SessionId,
+    /// Counts the client as long as it lives.
+    pub(super) ticket: Ticket,
+}
+
+/// One client in the process' and the worker's count, until it is dropped.
+pub(super) struct Ticket(Vec<Arc<AtomicUsize>>);
+
+impl Ticket {
+    pub(super) fn new(counters: &[&Arc<AtomicUsize>]) -> Self {
+        counters.iter().for_each(|counter| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        Ticket(counters.iter().map(|counter| Arc::clone(counter)).collect())
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        for counter in &self.0 {
+            counter.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+struct Worker {
+    shared: Rc<Shared>,
+    sessions: RefCell<HashMap<SessionId, Rc<Outbox>>>,
+    handshake_timeout: Duration,
+    protected_mode: bool,
+}
+
+/// The body of a worker's thread. Returns when it was told to drain and all sessions have ended, or when nobody can
+/// tell it anything any more.
+pub(super) fn run(
+    settings: &Settings,
+    live: Arc<Live>,
+    on_up: Arc<Notify>,
+    messages: mpsc::UnboundedReceiver<Message>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        let worker = Rc::new(Worker {
+            shared: Rc::new(Shared {
+                live,
+                pool: Pool::new(settings.upstream.clone(), on_up),
+                draining: Cell::new(false),
+            }),
+            sessions: RefCell::default(),
+            handshake_timeout: settings.handshake_timeout,
+            protected_mode: settings.protected_mode,
+        });
+        worker.listen(messages).await;
+    });
+    Ok(())
+}
+
+impl Worker {
+    async fn listen(self: &Rc<Self>, mut messages: mpsc::UnboundedReceiver<Message>) {
+        while let Some(message) = messages.recv().await {
+            match message {
+                Message::Serve(arrival) => {
+                    let worker = self.clone();
+                    tokio::task::spawn_local(async move { worker.serve(arrival).await });
+                }
+                Message::Wake => self.wake_all(),
+                Message::Drain => {
+                    self.shared.draining.set(true);
+                    self.wake_all();
+                    self.drained().await;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn wake_all(&self) {
+        self.sessions.borrow().values().for_each(|outbox| outbox.wake());
+    }
+
+    async fn drained(&self) {
+        // Sessions leave at their own reply boundaries; nothing wakes us for that, and a drain is rare.
+        while !self.sessions.borrow().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn serve(self: Rc<Self>, arrival: Arrival) {
+        let Arrival { accepted, tls, listener, id, ticket } = arrival;
+        let counted = ticket;
+        let (client, remote) = match &accepted {
+            Accepted::Tcp(_, client) => (client.to_string(), !is_loopback(client)),
+            // Redis shows the path of a Unix socket for both ends.
+            Accepted::Unix(_) => (format!("{}:0", listener.trim_start_matches("unix:")), false),
+        };
+        let ends = Ends { client, listener };
+        let served = match accepted {
+            Accepted::Tcp(stream, _) => match tcp(stream) {
+                Ok(stream) => self.secure(stream, tls, id, ends, remote).await,
+                Err(error) => Err(error),
+            },
+            Accepted::Unix(stream) => match unix(stream) {
+                Ok(stream) => self.secure(stream, tls, id, ends, remote).await,
+                Err(error) => Err(error),
+            },
+        };
+        if let Err(error) = served {
+            debug!(%error, "client did not get in");
+        }
+        drop(counted);
+    }
+
+    async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
+        self: &Rc<Self>,
+        stream: S,
+        tls: Option<TlsSlot>,
+        id: SessionId,
+        ends: Ends,
+        remote: bool,
+    ) -> std::io::Result<()> {
+        let Some(tls) = tls else {
+            return self.admit(stream, id, ends, remote).await;
+        };
+        let handshake = tokio_rustls::TlsAcceptor::from(tls.load()).accept(stream);
+        let stream = tokio::time::timeout(self.handshake_timeout, handshake).await??;
+        self.admit(stream, id, ends, remote).await
+    }
+
+    async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
+        self: &Rc<Self>,
+        mut stream: S,
+        id: SessionId,
+        ends: Ends,
+        remote: bool,
+    ) -> std::io::Result<()> {
+        // Redis asks for the default user's password only, whether that user is on or off.
+        let open = self.shared.live.load().user(b"default").is_none_or(|user| user.is_nopass());
+        if self.protected_mode && remote && open {
+            stream.write_all(PROTECTED).await?;
+            return stream.shutdown().await;
+        }
+        let session = Session::new(stream, id, ends, self.shared.clone());
+        self.sessions.borrow_mut().insert(id, session.outbox().clone());
+        let _listed = Listed { worker: self.clone(), id };
+        session.run().await;
+        Ok(())
+    }
+}
+
+/// Keeps a session in its worker's list, until it is dropped: also when the session's task panics.
+struct Listed {
+    worker: Rc<Worker>,
+    id: SessionId,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.worker.sessions.borrow_mut().remove(&self.id);
+    }
+}
+
+fn is_loopback(address: &SocketAddr) -> bool {
+    match address.ip() {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PROTECTED, is_loopback};
+
+    #[test]
+    fn protected_mode_spares_only_clients_of_this_machine() {
+        for (address, local) in [
+            ("127.0.0.1:1", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("10.0.0.1:1", false),
+            ("0.0.0.0:1", false),
+            ("[::ffff:10.0.0.1]:1", false),
+            ("[2001:db8::1]:1", false),
+        ] {
+            assert_eq!(is_loopback(&address.parse().unwrap()), local, "{address}");
+        }
+    }
+
+    #[test]
+    fn the_refusal_of_protected_mode_is_one_error_line() {
+        let line = PROTECTED.strip_prefix(b"-DENIED ").and_then(|text| text.strip_suffix(b"\r\n")).unwrap();
+        assert!(!line.contains(&b'\n') && line.ends_with(b"accepting connections from the outside."));
+    }
+}
