@@ -2,6 +2,7 @@
 
 pub mod acl;
 pub mod command;
+pub mod config;
 pub mod policy;
 pub mod resp;
 pub mod server;

@@ -1,0 +1,150 @@
+//! The sections that say who may do what: `acl`, `users` and `commands`.
+
+use super::problems::Located;
+use super::read::{Entry, Reader, Section, quoted};
+use super::settings::{InlineUser, Rename, Rules, SecretSource, UserSource};
+
+/// What `acl` and `users` say together.
+pub(super) struct Access {
+    /// Where the users come from.
+    pub users: UserSource,
+    /// The password of the default user.
+    pub requirepass: Option<Located<SecretSource>>,
+}
+
+/// Reads `acl` and `users`. Neither of them at all is a problem and not an open door: whoever wants a proxy that asks
+/// for no password must write such a user down.
+pub(super) fn access(reader: &mut Reader, top: &mut Section<'_>) -> Option<Access> {
+    let problems_before = reader.problem_count();
+    let acl = top.take("acl");
+    let (file, requirepass) = acl.and_then(|entry| reader.section(entry, self::acl)).unwrap_or((None, None));
+    let users_entry = top.take("users");
+    let users = users_entry.and_then(|entry| self::users(reader, entry));
+    if let (Some(file), Some(users)) = (&file, users_entry) {
+        let line = file.at.line;
+        let text = format!("`users` and `acl.file` (line {line}) both define users; keep one of them");
+        reader.problem(users.at, text);
+    }
+    let users = match (file, users) {
+        (Some(file), _) => UserSource::AclFile(file),
+        (None, Some(users)) => UserSource::Inline(users),
+        (None, None) if requirepass.is_some() => UserSource::DefaultOnly,
+        (None, None) => {
+            if reader.problem_count() == problems_before {
+                let text = "no users are defined, and nobody could log in; write `acl: {file: /path/users.acl}`, \
+                            `users:` or `acl: {requirepass_file: /path}`";
+                reader.problem(acl.map_or(top.at, |entry| entry.at), text);
+            }
+            return None;
+        }
+    };
+    Some(Access { users, requirepass })
+}
+
+type Acl = (Option<Located<std::path::PathBuf>>, Option<Located<SecretSource>>);
+
+fn acl(reader: &mut Reader, section: &mut Section<'_>) -> Acl {
+    (reader.optional_path(section, "file"), reader.secret(section, "requirepass_file", "requirepass_env"))
+}
+
+fn users(reader: &mut Reader, entry: Entry<'_>) -> Option<Vec<InlineUser>> {
+    let items = reader.items(entry, "users[]")?;
+    if items.is_empty() {
+        reader.problem(
+            entry.at,
+            "`users` is empty; write at least one, as in `- {name: app, rules: \"on …\"}`",
+        );
+    }
+    let mut users: Vec<InlineUser> = Vec::new();
+    for item in items {
+        let Some(user) = reader.section(item, self::user).flatten() else { continue };
+        if let Some(other) = users.iter().find(|other| other.name.value == user.name.value) {
+            let (name, line) = (quoted(&user.name.value), other.name.at.line);
+            reader.problem(user.name.at, format!("user {name} stands already in line {line}; join the two"));
+        }
+        users.push(user);
+    }
+    Some(users)
+}
+
+fn user(reader: &mut Reader, section: &mut Section<'_>) -> Option<InlineUser> {
+    let name = reader.require(section, "name", "app");
+    let name = name.and_then(|entry| {
+        reader.parse(entry, |text| {
+            if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+                return Err(format!("is {}; write a name without white space", quoted(text)));
+            }
+            Ok(text.to_owned())
+        })
+    });
+    let rules = reader.require(section, "rules", "\"on ~app:* +@read\"");
+    let rules = rules.and_then(|entry| self::rules(reader, entry));
+    let mut passwords = Vec::new();
+    for item in list(reader, section, "password_files") {
+        passwords.extend(reader.secret_file(item));
+    }
+    for item in list(reader, section, "password_envs") {
+        passwords.extend(reader.secret_env(item));
+    }
+    Some(InlineUser { name: name?, rules: rules?, passwords })
+}
+
+fn list<'n>(reader: &mut Reader, section: &mut Section<'n>, name: &'static str) -> Vec<Entry<'n>> {
+    section.take(name).and_then(|entry| reader.items(entry, name)).unwrap_or_default()
+}
+
+fn rules(reader: &mut Reader, entry: Entry<'_>) -> Option<Rules> {
+    let scalar = reader.scalar(entry)?;
+    if scalar.cut_by_comment {
+        // SECURITY: in `on +@all #hash -@dangerous` YAML takes `#hash -@dangerous` for a comment, and the user would
+        // have more rights than were written.
+        let text =
+            "`rules` ends at a comment, and a password hash starts with `#` too; put the rules in quotes";
+        reader.problem(entry.node.at, text);
+    }
+    if scalar.after_anchor {
+        let text = "`rules` starts with `&`, which is an anchor in YAML; put the rules in quotes";
+        reader.problem(entry.node.at, text);
+    }
+    Some(Rules { text: scalar.text.clone(), at: entry.node.at, literal_at: scalar.literal_at })
+}
+
+/// Reads `commands`. Names are compared without regard to case, as Redis does.
+pub(super) fn rename(reader: &mut Reader, section: &mut Section<'_>) -> Vec<Rename> {
+    let Some(entry) = section.take("rename") else { return Vec::new() };
+    let mut list: Vec<Rename> = Vec::new();
+    for key in reader.keys(entry).unwrap_or_default() {
+        let value = Entry { name: "rename", at: key.at, node: key.node };
+        let Some(alias) = alias(reader, value, key.text) else { continue };
+        let rename =
+            Rename { command: key.text.into(), alias: alias.value, command_at: key.at, alias_at: alias.at };
+        if let Some(other) = list.iter().find(|other| other.command.eq_ignore_ascii_case(&rename.command)) {
+            let (command, line) = (quoted(&rename.command), other.command_at.line);
+            let text = format!("command {command} stands already in line {line}; keep one of them");
+            reader.problem(rename.command_at, text);
+        }
+        let same_alias = |other: &&Rename| other.alias.eq_ignore_ascii_case(&rename.alias);
+        if let Some(other) = list.iter().find(same_alias).filter(|other| !other.alias.is_empty()) {
+            let (command, line) = (quoted(&other.command), other.command_at.line);
+            let text = format!("command {command} (line {line}) has the same new name; write another one");
+            reader.problem(rename.alias_at, text);
+        }
+        list.push(rename);
+    }
+    list
+}
+
+/// The new name of `command`. SECURITY: a new name is hard to guess on purpose, so it is not shown.
+fn alias(reader: &mut Reader, entry: Entry<'_>, command: &str) -> Option<Located<String>> {
+    if entry.node.is_null() {
+        let text = format!("command {} has no new name; write `\"\"` to disable it", quoted(command));
+        reader.problem(entry.at, text);
+        return None;
+    }
+    reader.parse(entry, |text| {
+        if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(format!("of {} has white space in the new name; write one word", quoted(command)));
+        }
+        Ok(text.to_owned())
+    })
+}

@@ -1,0 +1,302 @@
+//! From a checked configuration to what the layers need: everything read, nothing bound.
+//!
+//! `run`, `check`, `healthcheck` and a reload all come through [`Plan::load`], so a check says exactly what a start
+//! would say.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls_pki_types::{CertificateDer, ServerName};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::{
+    Config, InlineUser, LogFormat, Problems, SecretSource, UpstreamAddress, UpstreamTls, UserSource,
+    check_files, load,
+};
+use crate::acl::{PasswordHash, Secret, User, parse_file, parse_rules};
+use crate::command::CommandTable;
+use crate::policy::{self, Gates, Policy};
+use crate::server::tls::{certified_key, provider, read_certificates, read_key, server_config, trust};
+use crate::server::{self, TlsSlot};
+use crate::upstream::{Address, DialTls, Probe, Settings};
+
+/// Everything that a configuration means, with secrets and certificates read.
+pub struct Plan {
+    /// Listeners, workers, limits, upstream.
+    pub server: server::Settings,
+    /// Users and gates.
+    pub policy: PolicySource,
+    /// `log.format`.
+    pub log_format: LogFormat,
+    /// `log.level`.
+    pub log_level: String,
+    /// `shutdown_timeout`.
+    pub shutdown_timeout: Duration,
+    /// The own certificate of each TLS listener.
+    pub certificates: Vec<Option<CertificateDer<'static>>>,
+}
+
+/// Users and gates by their rules; [`PolicySource::compile`] fits them to an upstream.
+pub struct PolicySource {
+    table: CommandTable,
+    users: Vec<User>,
+    gates: Gates,
+}
+
+impl PolicySource {
+    /// The policy for an upstream: its commands, its wording. Without one, the built-in table of all commands.
+    pub fn compile(&self, upstream: Option<&Probe>) -> Policy {
+        let table = match upstream {
+            Some(probe) => self.table.fitted(&probe.commands),
+            None => self.table.clone(),
+        };
+        let users = self.users.iter().map(|user| user.rebased(&table)).collect();
+        Policy::new(upstream.map(|probe| probe.facts.clone()), table, self.gates.clone(), users)
+    }
+
+    /// The number of users.
+    pub fn user_count(&self) -> usize {
+        self.users.len()
+    }
+}
+
+impl Plan {
+    /// Reads the configuration and all files that it names.
+    ///
+    /// # Errors
+    /// All that is wrong, in all of these files.
+    pub fn load(path: &Path) -> Result<Plan, Problems> {
+        let config = load(path)?;
+        let mut problems = check_files(&config);
+        let table = CommandTable::builtin();
+        let users = read_users(&config, &table, &mut problems);
+        let gates = read_gates(&config, &table, &mut problems);
+        let upstream = read_upstream(&config, &mut problems);
+        let mut listeners = Vec::new();
+        let mut certificates = Vec::new();
+        for listener in &config.listeners {
+            let settings = listener.tls.as_ref().map(|tls| tls.settings());
+            let leaf =
+                settings.as_ref().and_then(|tls| read_certificates(&tls.cert_file).ok()?.into_iter().next());
+            // A failure is among the problems of `check_files` already.
+            let tls = settings.and_then(|tls| server_config(&tls).ok()).map(TlsSlot::new);
+            listeners.push((listener.bind.value.clone(), tls));
+            certificates.push(leaf);
+        }
+        let (true, Some(upstream), Some(gates)) = (problems.is_empty(), upstream, gates) else {
+            return Err(problems);
+        };
+        let server = server::Settings {
+            listeners,
+            workers: config.workers,
+            maxclients: config.limits.maxclients,
+            handshake_timeout: config.limits.handshake_timeout,
+            protected_mode: config.protected_mode,
+            upstream,
+        };
+        Ok(Plan {
+            server,
+            policy: PolicySource { table, users, gates },
+            log_format: config.log.format,
+            log_level: config.log.level,
+            shutdown_timeout: config.shutdown_timeout,
+            certificates,
+        })
+    }
+
+    /// What differs between this plan, which is in force, and `next`, and cannot change without a restart. `file` is
+    /// where the problems are shown.
+    pub fn fixed_differences(&self, next: &Plan, file: &Path) -> Problems {
+        let mut problems = Problems::default();
+        let (old, new) = (&self.server, &next.server);
+        let shape = |settings: &server::Settings| {
+            settings.listeners.iter().map(|(bind, tls)| (bind.clone(), tls.is_some())).collect::<Vec<_>>()
+        };
+        let fixed = [
+            ("listeners", shape(old) != shape(new)),
+            ("workers", old.workers != new.workers),
+            ("limits", (old.maxclients, old.handshake_timeout) != (new.maxclients, new.handshake_timeout)),
+            ("protected_mode", old.protected_mode != new.protected_mode),
+            ("upstream", !old.upstream.is_same(&new.upstream)),
+            ("log", (self.log_format, &self.log_level) != (next.log_format, &next.log_level)),
+        ];
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        for (key, _) in fixed.iter().filter(|(_, differs)| *differs) {
+            // A key that was removed is shown at the top.
+            let place = text
+                .lines()
+                .position(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')));
+            let line = place.map_or(1, |index| index.saturating_add(1));
+            problems.push(
+                file,
+                line,
+                1,
+                format!("`{key}` cannot change while redkeep runs; change it back, or restart"),
+            );
+        }
+        problems
+    }
+}
+
+fn read_users(config: &Config, table: &CommandTable, problems: &mut Problems) -> Vec<User> {
+    let mut users = match &config.users {
+        UserSource::AclFile(path) => match std::fs::read(&path.value) {
+            Ok(bytes) => parse_file(&bytes, table).unwrap_or_else(|errors| {
+                for error in errors {
+                    problems.push(&path.value, error.line, error.column, error.text);
+                }
+                Vec::new()
+            }),
+            // Reported by `check_files`.
+            Err(_) => Vec::new(),
+        },
+        UserSource::DefaultOnly => Vec::new(),
+        UserSource::Inline(inline) => {
+            inline.iter().filter_map(|user| read_inline_user(user, config, table, problems)).collect()
+        }
+    };
+    let requirepass = config.requirepass.as_ref().and_then(|source| read_hash(&source.value));
+    let place = users.iter().position(|user| user.name() == b"default");
+    let default = place.map(|place| users.swap_remove(place));
+    users.extend(default_user(default, requirepass.as_ref(), table));
+    users
+}
+
+/// The default user: as defined, or as Redis has it with `requirepass`, or else off. `requirepass` replaces its
+/// passwords. `None` (nobody is the default user) rather than one that is more open than was asked for.
+fn default_user(
+    defined: Option<User>,
+    requirepass: Option<&PasswordHash>,
+    table: &CommandTable,
+) -> Option<User> {
+    match (defined, requirepass) {
+        (None, None) => User::new(b"default", table).ok(),
+        (Some(user), None) => Some(user),
+        (defined, Some(hash)) => {
+            let user = defined.unwrap_or_else(|| User::default_open(table));
+            let password = format!("#{}", hash.to_hex());
+            user.set(&[b"resetpass", password.as_bytes()], table).ok()
+        }
+    }
+}
+
+fn read_inline_user(
+    inline: &InlineUser,
+    config: &Config,
+    table: &CommandTable,
+    problems: &mut Problems,
+) -> Option<User> {
+    let user = match parse_rules(&inline.name.value, &inline.rules.text, table) {
+        Ok(user) => user,
+        Err(errors) => {
+            for error in errors {
+                let at = match error.column.checked_sub(1) {
+                    Some(offset) => inline.rules.position_of(offset),
+                    None => inline.name.at,
+                };
+                problems.push_at(&config.file, at, error.text);
+            }
+            return None;
+        }
+    };
+    let passwords: Vec<String> = inline
+        .passwords
+        .iter()
+        // A secret that cannot be read was reported by `check_files`.
+        .filter_map(|source| Some(format!("#{}", read_hash(&source.value)?.to_hex())))
+        .collect();
+    let rules: Vec<&[u8]> = passwords.iter().map(String::as_bytes).collect();
+    user.set(&rules, table).ok()
+}
+
+fn read_hash(source: &SecretSource) -> Option<PasswordHash> {
+    Some(PasswordHash::of(source.read().ok()?.expose_secret()))
+}
+
+fn read_gates(config: &Config, table: &CommandTable, problems: &mut Problems) -> Option<Gates> {
+    let renames: Vec<policy::Rename> = config
+        .rename
+        .iter()
+        .map(|rename| policy::Rename { command: rename.command.clone(), alias: rename.alias.clone() })
+        .collect();
+    match Gates::new(&renames, table) {
+        Ok(gates) => Some(gates),
+        Err(errors) => {
+            for (index, text) in errors {
+                let at = config
+                    .rename
+                    .get(index)
+                    .map(|rename| rename.command_at)
+                    .unwrap_or(super::Position::START);
+                problems.push_at(&config.file, at, text);
+            }
+            None
+        }
+    }
+}
+
+fn read_upstream(config: &Config, problems: &mut Problems) -> Option<Settings> {
+    let upstream = &config.upstream;
+    let password: Option<Arc<Secret>> = match &upstream.password {
+        Some(source) => Some(Arc::new(source.value.read().ok()?)),
+        None => None,
+    };
+    let (address, tls) = match (&upstream.address, &upstream.tls) {
+        (UpstreamAddress::Unix(path), _) => (Address::Unix(path.clone()), None),
+        (UpstreamAddress::Tcp { host, port }, _) => (Address::Tcp { host: host.clone(), port: *port }, None),
+        (UpstreamAddress::Tls { host, port }, Some(tls)) => {
+            let address = Address::Tcp { host: host.clone(), port: *port };
+            (address, Some(read_upstream_tls(host, tls, config, problems)?))
+        }
+        (UpstreamAddress::Tls { .. }, None) => return None,
+    };
+    Some(Settings {
+        address,
+        tls,
+        username: upstream.username.clone(),
+        password,
+        connect_timeout: upstream.connect_timeout,
+        response_timeout: upstream.response_timeout,
+        links_per_worker: upstream.links_per_worker,
+    })
+}
+
+fn read_upstream_tls(
+    host: &str,
+    tls: &UpstreamTls,
+    config: &Config,
+    problems: &mut Problems,
+) -> Option<DialTls> {
+    let (name, at) = match &tls.server_name {
+        Some(name) => (name.value.clone(), name.at),
+        None => (host.to_owned(), tls.ca_cert_file.at),
+    };
+    let server_name = ServerName::try_from(name.clone()).map_err(|_| {
+        problems.push_at(&config.file, at, format!("`{name}` is no server name; write `server_name: HOST`"));
+    });
+    let roots = trust(read_certificates(&tls.ca_cert_file.value).ok()?, &tls.ca_cert_file.value).ok()?;
+    let builder = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .ok()?
+        .with_root_certificates(roots);
+    let client_config = match (&tls.cert_file, &tls.key_file) {
+        (Some(cert), Some(key)) => {
+            let (chain, key) = (read_certificates(&cert.value).ok()?, read_key(&key.value).ok()?);
+            let certified = certified_key(chain, key).ok()?;
+            builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)))
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    let mut hash = Sha256::new();
+    let own = [&tls.cert_file, &tls.key_file].into_iter().flatten();
+    for file in std::iter::once(&tls.ca_cert_file).chain(own) {
+        // Lengths keep the end of one file from being the beginning of the next.
+        let bytes = Zeroizing::new(std::fs::read(&file.value).ok()?);
+        hash.update(bytes.len().to_be_bytes());
+        hash.update(&*bytes);
+    }
+    let config = Arc::new(client_config);
+    Some(DialTls { config, server_name: server_name.ok()?, fingerprint: hash.finalize().into() })
+}

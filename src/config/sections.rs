@@ -1,0 +1,244 @@
+//! The sections of a configuration: which keys there are, their defaults, and what contradicts what.
+//!
+//! Only what the file itself tells is judged here; the disk is asked by [`check`](super::check). A function returns
+//! nothing if a required part is missing; the problem is then recorded already.
+
+use std::time::Duration;
+
+use super::access;
+use super::problems::{Located, Position};
+use super::read::{Entry, Reader, Section, quoted};
+use super::settings::{
+    Config, Limits, Listener, ListenerTls, Log, LogFormat, Upstream, UpstreamAddress, UpstreamTls,
+};
+use super::tree::Node;
+use super::values;
+use crate::server::Bind;
+use crate::server::tls::AuthClients;
+
+/// Reads the whole document. The result counts only if the reader has no problem.
+pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -> Option<Config> {
+    let root = Entry { name: "", at: Position::START, node: root };
+    reader.section(root, |reader, top| {
+        let listeners = reader.require(top, "listeners", "[{bind: 127.0.0.1:6379}]");
+        let listeners = listeners.and_then(|entry| self::listeners(reader, entry));
+        let protected_mode = reader.parse_or(top, "protected_mode", true, values::switch);
+        let upstream = reader.require(top, "upstream", "{address: unix:/run/redis/redis.sock}");
+        let upstream = upstream.and_then(|entry| reader.section(entry, self::upstream).flatten());
+        let access = access::access(reader, top);
+        let rename = match top.take("commands") {
+            Some(entry) => reader.section(entry, access::rename).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let workers = reader.number(top, "workers", cores(), 1..=MAX_WORKERS);
+        let limits = limits(reader, top);
+        let log = log(reader, top);
+        let shutdown_timeout = reader.parse_or(top, "shutdown_timeout", SHUTDOWN_TIMEOUT, values::duration);
+        let access = access?;
+        Some(Config {
+            file: file.to_path_buf(),
+            listeners: listeners?,
+            protected_mode,
+            upstream: upstream?,
+            users: access.users,
+            requirepass: access.requirepass,
+            rename,
+            workers,
+            limits,
+            log,
+            shutdown_timeout,
+        })
+    })?
+}
+
+const MAX_WORKERS: usize = 1024;
+/// Below the 30 s after which Kubernetes kills.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
+/// Short: clients have their own retries, and a command that was certainly not sent is safe to retry.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Long: giving up a link fails every session on it, and slow commands are Redis' business.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A handshake takes two round trips; longer is an attack or a dead client.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Redis' own default.
+const MAXCLIENTS: usize = 10_000;
+/// More links than this would cost Redis what sharing saves.
+const MAX_LINKS_PER_WORKER: usize = 64;
+
+/// One worker per core; one if the system does not tell.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_WORKERS))
+}
+
+// === listeners ===
+
+fn listeners(reader: &mut Reader, entry: Entry<'_>) -> Option<Vec<Listener>> {
+    let items = reader.items(entry, "listeners[]")?;
+    if items.is_empty() {
+        reader
+            .problem(entry.at, "`listeners` is empty; write at least one, such as `- bind: 127.0.0.1:6379`");
+    }
+    let mut listeners: Vec<Listener> = Vec::new();
+    for item in items {
+        let Some(listener) = reader.section(item, self::listener).flatten() else { continue };
+        if let Some(other) = listeners.iter().find(|other| clash(&other.bind.value, &listener.bind.value)) {
+            let line = other.bind.at.line;
+            let text =
+                format!("`bind` takes the same address as the listener in line {line}; write another port");
+            reader.problem(listener.bind.at, text);
+        }
+        listeners.push(listener);
+    }
+    Some(listeners)
+}
+
+fn listener(reader: &mut Reader, section: &mut Section<'_>) -> Option<Listener> {
+    let bind = reader.require(section, "bind", "127.0.0.1:6379");
+    let bind = bind.and_then(|entry| reader.parse(entry, values::bind)).map(|bind| match bind.value {
+        Bind::Unix(path) => Located::new(Bind::Unix(reader.resolve(&path)), bind.at),
+        Bind::Tcp(_) => bind,
+    });
+    let tls = section.take("tls").map(|entry| reader.section(entry, listener_tls).flatten());
+    Some(Listener { bind: bind?, tls: tls.flatten() })
+}
+
+/// Whether two listeners cannot both be bound: the same path, or the same port on overlapping addresses.
+fn clash(one: &Bind, other: &Bind) -> bool {
+    match (one, other) {
+        (Bind::Unix(one), Bind::Unix(other)) => one == other,
+        (Bind::Tcp(one), Bind::Tcp(other)) => {
+            let overlap = one.ip() == other.ip()
+                || (one.is_ipv4() == other.is_ipv4()
+                    && (one.ip().is_unspecified() || other.ip().is_unspecified()));
+            one.port() != 0 && one.port() == other.port() && overlap
+        }
+        _ => false,
+    }
+}
+
+fn listener_tls(reader: &mut Reader, section: &mut Section<'_>) -> Option<ListenerTls> {
+    const CHOICES: [(&str, AuthClients); 3] =
+        [("no", AuthClients::No), ("optional", AuthClients::Optional), ("yes", AuthClients::Yes)];
+    let cert_file = reader.require(section, "cert_file", "/etc/redkeep/tls/tls.crt");
+    let cert_file = cert_file.and_then(|entry| reader.path(entry));
+    let key_file = reader.require(section, "key_file", "/etc/redkeep/tls/tls.key");
+    let key_file = key_file.and_then(|entry| reader.path(entry));
+    let ca_entry = section.take("ca_cert_file");
+    let ca_cert_file = ca_entry.and_then(|entry| reader.path(entry));
+    let auth_entry = section.take("auth_clients");
+    let auth = auth_entry.and_then(|entry| {
+        reader.parse(entry, |text| match text.to_ascii_lowercase().as_str() {
+            "true" => Ok(AuthClients::Yes),
+            "false" => Ok(AuthClients::No),
+            _ => values::choice(text, &CHOICES),
+        })
+    });
+    if let (Some(auth), None) = (&auth, ca_entry)
+        && auth.value != AuthClients::No
+    {
+        let text =
+            "`auth_clients` needs the CA that signs client certificates; write `ca_cert_file: /path/ca.crt`";
+        reader.problem(auth.at, text);
+    }
+    let default = if ca_cert_file.is_some() { AuthClients::Yes } else { AuthClients::No };
+    let auth_clients = auth.map_or(default, |auth| auth.value);
+    Some(ListenerTls { cert_file: cert_file?, key_file: key_file?, ca_cert_file, auth_clients })
+}
+
+// === upstream ===
+
+fn upstream(reader: &mut Reader, section: &mut Section<'_>) -> Option<Upstream> {
+    let address = reader.require(section, "address", "unix:/run/redis/redis.sock");
+    let address = address.and_then(|entry| reader.parse(entry, values::upstream_address));
+    let username = section.take("username").and_then(|entry| reader.text(entry));
+    let problems_before = reader.problem_count();
+    let password = reader.secret(section, "password_file", "password_env");
+    if let (Some(username), None) = (&username, &password)
+        && reader.problem_count() == problems_before
+    {
+        reader
+            .problem(username.at, "`username` has no password; write `password_file` or `password_env` too");
+    }
+    let tls_entry = section.take("tls");
+    let tls = tls_entry.and_then(|entry| reader.section(entry, upstream_tls).flatten());
+    let connect_timeout = reader.parse_or(section, "connect_timeout", CONNECT_TIMEOUT, values::duration);
+    let response_timeout = reader.parse_or(section, "response_timeout", RESPONSE_TIMEOUT, values::duration);
+    let links_per_worker = reader.number(section, "links_per_worker", 1, 1..=MAX_LINKS_PER_WORKER);
+    let address = address?;
+    match (&address.value, tls_entry) {
+        (UpstreamAddress::Tls { .. }, None) => reader.problem(
+            address.at,
+            "`rediss://` needs the CA that signed the certificate of the upstream; \
+             write `tls: {ca_cert_file: /path/ca.crt}` in `upstream`",
+        ),
+        (UpstreamAddress::Tls { .. }, Some(_)) | (_, None) => {}
+        (_, Some(tls)) => reader.problem(
+            tls.at,
+            "`tls` is only used with TLS; write `rediss://host:port` as `address`, or remove `tls`",
+        ),
+    }
+    let address = match address.value {
+        UpstreamAddress::Unix(path) => UpstreamAddress::Unix(reader.resolve(&path)),
+        other => other,
+    };
+    Some(Upstream {
+        address,
+        username: username.map(|username| username.value),
+        password,
+        tls,
+        connect_timeout,
+        response_timeout,
+        links_per_worker,
+    })
+}
+
+fn upstream_tls(reader: &mut Reader, section: &mut Section<'_>) -> Option<UpstreamTls> {
+    let ca_cert_file = reader.require(section, "ca_cert_file", "/etc/redkeep/tls/redis-ca.crt");
+    let ca_cert_file = ca_cert_file.and_then(|entry| reader.path(entry));
+    let server_name = section.take("server_name").and_then(|entry| {
+        reader.parse(entry, |text| match rustls::pki_types::ServerName::try_from(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(_) => Err(format!("is {}; write a host name such as `redis.internal`", quoted(text))),
+        })
+    });
+    let cert_entry = section.take("cert_file");
+    let key_entry = section.take("key_file");
+    match (cert_entry, key_entry) {
+        (Some(cert), None) => {
+            reader.problem(cert.at, "`cert_file` needs its private key; write `key_file` too")
+        }
+        (None, Some(key)) => {
+            reader.problem(key.at, "`key_file` needs its certificate; write `cert_file` too")
+        }
+        _ => {}
+    }
+    let cert_file = cert_entry.and_then(|entry| reader.path(entry));
+    let key_file = key_entry.and_then(|entry| reader.path(entry));
+    Some(UpstreamTls { ca_cert_file: ca_cert_file?, server_name, cert_file, key_file })
+}
+
+// === limits, log ===
+
+fn limits(reader: &mut Reader, top: &mut Section<'_>) -> Limits {
+    let defaults = Limits { maxclients: MAXCLIENTS, handshake_timeout: HANDSHAKE_TIMEOUT };
+    let Some(entry) = top.take("limits") else { return defaults };
+    let limits = reader.section(entry, |reader, section| Limits {
+        maxclients: reader.number(section, "maxclients", MAXCLIENTS, 1..=1_000_000),
+        handshake_timeout: reader.parse_or(section, "handshake_timeout", HANDSHAKE_TIMEOUT, values::duration),
+    });
+    limits.unwrap_or(defaults)
+}
+
+fn log(reader: &mut Reader, top: &mut Section<'_>) -> Log {
+    const FORMATS: [(&str, LogFormat); 3] =
+        [("auto", LogFormat::Auto), ("json", LogFormat::Json), ("text", LogFormat::Text)];
+    const LEVELS: [(&str, &str); 5] =
+        [("error", "error"), ("warn", "warn"), ("info", "info"), ("debug", "debug"), ("trace", "trace")];
+    let default = || Log { format: LogFormat::Auto, level: "info".into() };
+    let Some(entry) = top.take("log") else { return default() };
+    let log = reader.section(entry, |reader, section| Log {
+        format: reader.parse_or(section, "format", LogFormat::Auto, |text| values::choice(text, &FORMATS)),
+        level: reader.parse_or(section, "level", "info", |text| values::choice(text, &LEVELS)).to_owned(),
+    });
+    log.unwrap_or_else(default)
+}

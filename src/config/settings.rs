@@ -1,0 +1,230 @@
+//! What a configuration says, as plain data: no key is missing, every value has been looked at on its own.
+//!
+//! Whatever a later check may complain about (files, rules, commands) keeps its [`Position`]. Paths are already seen
+//! from the working directory. Secrets are only named here, by file or variable; [`SecretSource::read`] fetches them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::problems::{Located, Position};
+use crate::server::Bind;
+use crate::server::tls::{AuthClients, TlsSettings};
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file that it was read from, for messages.
+    pub file: PathBuf,
+    /// `listeners`: at least one, no address twice.
+    pub listeners: Vec<Listener>,
+    /// `protected_mode`, default yes: whether strangers are refused while the default user needs no password.
+    pub protected_mode: bool,
+    /// `upstream`.
+    pub upstream: Upstream,
+    /// `acl.file` or `users`.
+    pub users: UserSource,
+    /// `acl.requirepass_file` or `acl.requirepass_env`: the password of the default user.
+    pub requirepass: Option<Located<SecretSource>>,
+    /// `commands.rename` in the order of the file; no command and no alias twice, in whatever case.
+    pub rename: Vec<Rename>,
+    /// `workers`, 1 to 1024; default the number of cores.
+    pub workers: usize,
+    /// `limits`.
+    pub limits: Limits,
+    /// `log`.
+    pub log: Log,
+    /// `shutdown_timeout`, default 25 s: how long sessions may finish after SIGTERM. Below the 30 s after which
+    /// Kubernetes kills.
+    pub shutdown_timeout: Duration,
+}
+
+/// An item of `listeners`.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// `bind`.
+    pub bind: Located<Bind>,
+    /// `tls`; without it the listener is plain.
+    pub tls: Option<ListenerTls>,
+}
+
+/// `listeners[].tls`.
+#[derive(Clone, Debug)]
+pub struct ListenerTls {
+    /// `cert_file`: the certificate chain, PEM, own certificate first.
+    pub cert_file: Located<PathBuf>,
+    /// `key_file`: its private key, PEM.
+    pub key_file: Located<PathBuf>,
+    /// `ca_cert_file`: the CAs that sign client certificates, PEM. Always given unless `auth_clients` is no.
+    pub ca_cert_file: Option<Located<PathBuf>>,
+    /// `auth_clients`: no, optional or yes. Default yes if there is a `ca_cert_file`, else no: who names a CA wants
+    /// certificates to be asked for.
+    pub auth_clients: AuthClients,
+}
+
+impl ListenerTls {
+    /// The same without positions, for the server.
+    pub fn settings(&self) -> TlsSettings {
+        TlsSettings {
+            cert_file: self.cert_file.value.clone(),
+            key_file: self.key_file.value.clone(),
+            ca_cert_file: self.ca_cert_file.as_ref().map(|file| file.value.clone()),
+            auth_clients: self.auth_clients,
+        }
+    }
+}
+
+/// `upstream`: the Redis behind us, and how we log in there.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// `address`.
+    pub address: UpstreamAddress,
+    /// `username`; only with a password.
+    pub username: Option<String>,
+    /// `password_file` or `password_env`.
+    pub password: Option<Located<SecretSource>>,
+    /// `tls`: present exactly if the address is `rediss://`.
+    pub tls: Option<UpstreamTls>,
+    /// `connect_timeout`, default 1 s: a command waits at most so long for a link that is not up.
+    pub connect_timeout: Duration,
+    /// `response_timeout`, default 30 s: after so long without a reply a link is given up.
+    pub response_timeout: Duration,
+    /// `links_per_worker`, 1 to 64, default 1: shared links of one worker, database and protocol version.
+    pub links_per_worker: usize,
+}
+
+/// How the upstream is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamAddress {
+    /// `redis://host:port`. An IPv6 address is without its brackets.
+    Tcp {
+        /// Host name or address.
+        host: String,
+        /// Port, default 6379.
+        port: u16,
+    },
+    /// `rediss://host:port`.
+    Tls {
+        /// Host name or address.
+        host: String,
+        /// Port, default 6379.
+        port: u16,
+    },
+    /// `unix:/path`.
+    Unix(PathBuf),
+}
+
+/// `upstream.tls`.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    /// `ca_cert_file`: the CAs that may have signed the upstream's certificate. Required: no CA is built in.
+    pub ca_cert_file: Located<PathBuf>,
+    /// `server_name`: the name that the certificate must have, if it is not the address's host.
+    pub server_name: Option<Located<String>>,
+    /// `cert_file`: our own certificate, if the upstream asks for one; only together with `key_file`.
+    pub cert_file: Option<Located<PathBuf>>,
+    /// `key_file`: its private key.
+    pub key_file: Option<Located<PathBuf>>,
+}
+
+/// Where a secret is kept. The secret itself is never part of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SecretSource {
+    /// The name of an environment variable.
+    Env(String),
+    /// A file.
+    File(PathBuf),
+}
+
+/// Where the users are defined.
+#[derive(Clone, Debug)]
+pub enum UserSource {
+    /// `acl.file`: a file in Redis' own ACL file format.
+    AclFile(Located<PathBuf>),
+    /// No other user than `default`, whose password is `requirepass`.
+    DefaultOnly,
+    /// `users`: at least one, no name twice.
+    Inline(Vec<InlineUser>),
+}
+
+/// An item of `users`.
+#[derive(Clone, Debug)]
+pub struct InlineUser {
+    /// `name`: not empty, no white space, no NUL.
+    pub name: Located<String>,
+    /// `rules`.
+    pub rules: Rules,
+    /// `password_files` and `password_envs`: each password is valid, so that a rotation loses no client.
+    pub passwords: Vec<Located<SecretSource>>,
+}
+
+/// The text of ACL rules and where it stands. SECURITY: it may hold passwords (`>password`); never show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// The rules as Redis writes them, separated by white space.
+    pub text: String,
+    /// Where the value starts.
+    pub at: Position,
+    /// Where the first character of `text` stands, if `text` is a literal piece of one line of the file.
+    pub literal_at: Option<Position>,
+}
+
+impl std::fmt::Debug for Rules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rules").field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+impl Rules {
+    /// The place in the file of the byte at `offset` of `text`; the value's start if the text was written with escapes
+    /// or over several lines.
+    pub fn position_of(&self, offset: usize) -> Position {
+        match (self.literal_at, self.text.get(..offset)) {
+            (Some(start), Some(before)) => {
+                Position { line: start.line, column: start.column + before.chars().count() }
+            }
+            _ => self.at,
+        }
+    }
+}
+
+/// One entry of `commands.rename`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rename {
+    /// The command's name as written.
+    pub command: String,
+    /// Its new name; empty if the command is disabled.
+    pub alias: String,
+    /// Where the command stands.
+    pub command_at: Position,
+    /// Where the alias stands.
+    pub alias_at: Position,
+}
+
+/// `limits`.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `maxclients`, default 10000 as in Redis.
+    pub maxclients: usize,
+    /// `handshake_timeout`, default 5 s: how long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+}
+
+/// `log`.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// `format`.
+    pub format: LogFormat,
+    /// `level`: one of error, warn, info, debug, trace.
+    pub level: String,
+}
+
+/// `log.format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// Text for people.
+    Text,
+}
