@@ -1,0 +1,199 @@
+//! The composition root: configuration in, running proxy out. Publishes policies and tells the workers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::task::LocalSet;
+use tracing::{error, info, warn};
+
+use crate::config::{Plan, Problems};
+use crate::policy::Live;
+use crate::server::{Bind, Server, StartError};
+use crate::upstream::{self, Backoff, Probe, probe};
+
+/// Pause between a link's return and the probe: the links of all workers return within it.
+const PROBE_PAUSE: Duration = Duration::from_millis(20);
+
+/// A running proxy. Must live inside a `LocalSet`.
+pub struct App {
+    path: PathBuf,
+    plan: Plan,
+    live: Arc<Live>,
+    server: Server,
+    on_up: Arc<Notify>,
+    probed: Option<Probe>,
+}
+
+/// What made [`App::serve`] return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All sessions were answered.
+    InOrder,
+    /// `shutdown_timeout` passed, or a second signal came: some were cut off.
+    CutOff,
+}
+
+impl App {
+    /// Starts what the configuration at `path` describes. An upstream that is not there yet is no error: clients are
+    /// told so until it is.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(path: &Path, plan: Plan) -> Result<App, StartError> {
+        // Before the first client, so that HELLO and the table are the upstream's own from the start.
+        let probed = match probe(&plan.server.upstream).await {
+            Ok(probed) => Some(probed),
+            Err(error) => {
+                warn!(upstream = %plan.server.upstream.address, %error, "upstream is not reachable yet");
+                None
+            }
+        };
+        let live = Arc::new(Live::new(plan.policy.compile(probed.as_ref())));
+        let on_up = Arc::new(Notify::new());
+        let server = Server::start(&plan.server, &live, &on_up)?;
+        let app = App { path: path.to_owned(), plan, live, server, on_up, probed };
+        app.announce();
+        Ok(app)
+    }
+
+    /// The bound addresses, in the order of the configuration.
+    pub fn addresses(&self) -> &[Bind] {
+        self.server.addresses()
+    }
+
+    /// The policy in force; its generation tells whether a reload has happened.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains; SIGHUP reloads.
+    ///
+    /// # Errors
+    /// The system does not let us receive signals.
+    pub async fn serve(mut self) -> std::io::Result<Ended> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        self.serve_until(either(&mut terminate, &mut interrupt)).await?;
+        Ok(tokio::select! {
+            ended = self.drain() => ended,
+            () = either(&mut terminate, &mut interrupt) => Ended::CutOff,
+        })
+    }
+
+    /// Serves until `stop` is over; SIGHUP reloads.
+    ///
+    /// # Errors
+    /// The system does not let us receive signals.
+    pub async fn serve_until(&mut self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
+        let mut stop = std::pin::pin!(stop);
+        let mut hangup = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => self.reload(),
+                () = &mut stop => return Ok(()),
+                probed = next_probe(self.probed.is_none(), &self.on_up, &self.plan.server.upstream) => {
+                    self.fit(probed);
+                }
+            }
+        }
+    }
+
+    /// Accepts nobody any more and waits until all sessions have ended, `shutdown_timeout` at most.
+    pub async fn drain(self) -> Ended {
+        info!("draining");
+        let in_order = self.server.drain(self.plan.shutdown_timeout).await;
+        if in_order { Ended::InOrder } else { Ended::CutOff }
+    }
+
+    /// Reads configuration, ACL file, secrets and certificates again. All or nothing: after an error everything stays
+    /// as it was.
+    fn reload(&mut self) {
+        let plan = match Plan::load(&self.path).and_then(|plan| {
+            let fixed = self.plan.fixed_differences(&plan, &self.path);
+            if fixed.is_empty() { Ok(plan) } else { Err(fixed) }
+        }) {
+            Ok(plan) => plan,
+            Err(problems) => return refuse_reload(&problems),
+        };
+        for ((_, old), (_, new)) in self.plan.server.listeners.iter().zip(&plan.server.listeners) {
+            if let (Some(old), Some(new)) = (old, new) {
+                old.replace_by(new);
+            }
+        }
+        self.plan.policy = plan.policy;
+        self.plan.shutdown_timeout = plan.shutdown_timeout;
+        let generation = self.publish();
+        info!(generation, users = self.live.load().user_count(), "reloaded");
+    }
+
+    /// Takes what the upstream says of itself into the policy.
+    fn fit(&mut self, probed: Probe) {
+        let known = self.probed.as_ref();
+        if known.is_some_and(|known| known.facts == probed.facts && known.commands == probed.commands) {
+            return;
+        }
+        info!(upstream = %self.plan.server.upstream.address, version = probed.version_text, "upstream reached");
+        self.probed = Some(probed);
+        self.publish();
+    }
+
+    fn publish(&self) -> u64 {
+        let generation = self.live.publish(self.plan.policy.compile(self.probed.as_ref()));
+        self.server.wake();
+        generation
+    }
+
+    fn announce(&self) {
+        let upstream = &self.plan.server.upstream.address;
+        let version = self.probed.as_ref().map_or("unknown", |probed| &probed.version_text);
+        let users = self.live.load().user_count();
+        for ((_, tls), bind) in self.plan.server.listeners.iter().zip(self.server.addresses()) {
+            info!(listener = %bind, tls = tls.is_some(), %upstream, version, users, "listening");
+            if tls.is_none() && matches!(bind, Bind::Tcp(address) if !address.ip().is_loopback()) {
+                warn!(listener = %bind, "passwords and data pass this listener unencrypted; give it a tls block");
+            }
+        }
+    }
+}
+
+/// Runs `future` on the main thread, where acceptors, signals and probes live.
+///
+/// # Errors
+/// The system gives us no event queue.
+pub fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(LocalSet::new().block_on(&runtime, future))
+}
+
+/// The next answer of the upstream about itself: at once and then again and again until it was reached, later
+/// whenever a link came up.
+async fn next_probe(unknown: bool, on_up: &Notify, upstream: &upstream::Settings) -> Probe {
+    let mut backoff = Backoff::new();
+    loop {
+        if unknown {
+            tokio::time::sleep(backoff.next_delay()).await;
+        } else {
+            on_up.notified().await;
+            tokio::time::sleep(PROBE_PAUSE).await;
+        }
+        if let Ok(probed) = probe(upstream).await {
+            return probed;
+        }
+    }
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn refuse_reload(problems: &Problems) {
+    for problem in problems.sorted() {
+        error!(%problem, "reload refused, everything stays as it was");
+    }
+}

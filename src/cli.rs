@@ -1,0 +1,107 @@
+//! The command line: `run`, `check`, `healthcheck`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::{App, Ended, block_on};
+use crate::config::{Plan, Problems};
+use crate::server::StartError;
+use crate::{health, logging};
+
+/// A usage or configuration error, as clap's own.
+const EXIT_USAGE: u8 = 2;
+/// An address cannot be bound.
+const EXIT_BIND: u8 = 5;
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 something that is needed is missing, 5 an address \
+cannot be bound.
+Signals: SIGHUP reloads users, their passwords, rename rules and the listeners' certificates; SIGTERM and SIGINT end in order, a second one \
+at once.";
+
+/// The authenticating, TLS-terminating proxy in front of a real Redis.
+#[derive(Parser)]
+#[command(name = "redkeep", version, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve clients as the configuration says
+    Run(ConfigArgs),
+    /// Say all that is wrong with a configuration, with file:line:column; binds no port
+    Check(ConfigArgs),
+    /// Ask a running proxy whether it serves: for HEALTHCHECK in containers
+    Healthcheck(ConfigArgs),
+}
+
+#[derive(Args)]
+struct ConfigArgs {
+    /// The configuration file
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "/etc/redkeep/redkeep.yaml",
+        env = "REDKEEP_CONFIG"
+    )]
+    config: PathBuf,
+}
+
+/// Runs the program and says how it ended.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(args) => run(&args.config),
+        Command::Check(args) => check(&args.config),
+        Command::Healthcheck(args) => health::main(&args.config),
+    }
+}
+
+fn run(path: &Path) -> ExitCode {
+    let plan = match Plan::load(path) {
+        Ok(plan) => plan,
+        Err(problems) => return report(&problems),
+    };
+    logging::start(plan.log_format, &plan.log_level);
+    let ended = block_on(async {
+        let app = match App::start(path, plan).await {
+            Ok(app) => app,
+            Err(error) => {
+                eprintln!("redkeep: {error}");
+                return ExitCode::from(if matches!(error, StartError::Bind(..)) { EXIT_BIND } else { 1 });
+            }
+        };
+        match app.serve().await {
+            Ok(Ended::InOrder) => ExitCode::SUCCESS,
+            Ok(Ended::CutOff) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("redkeep: cannot receive signals: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    });
+    ended.unwrap_or_else(|error| {
+        eprintln!("redkeep: cannot start: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn check(path: &Path) -> ExitCode {
+    match Plan::load(path) {
+        Ok(plan) => {
+            let users = plan.policy.user_count();
+            eprintln!("{}: ok, {} listener(s), {users} user(s)", path.display(), plan.server.listeners.len());
+            ExitCode::SUCCESS
+        }
+        Err(problems) => report(&problems),
+    }
+}
+
+fn report(problems: &Problems) -> ExitCode {
+    eprintln!("{problems}");
+    ExitCode::from(EXIT_USAGE)
+}
