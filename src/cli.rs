@@ -1,4 +1,4 @@
-//! The command line: `run`, `check`, `healthcheck`.
+//! The command line: `run`, `check`, `demo`, `healthcheck`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::{App, Ended, block_on};
 use crate::config::{Plan, Problems};
 use crate::server::StartError;
-use crate::{health, logging};
+use crate::{demo, health, logging};
 
 /// A usage or configuration error, as clap's own.
 const EXIT_USAGE: u8 = 2;
@@ -35,6 +35,8 @@ enum Command {
     Run(ConfigArgs),
     /// Say all that is wrong with a configuration, with file:line:column; binds no port
     Check(ConfigArgs),
+    /// Show the main job on this machine: a real, open Redis behind a guarded TLS port
+    Demo(DemoArgs),
     /// Ask a running proxy whether it serves: for HEALTHCHECK in containers
     Healthcheck(ConfigArgs),
 }
@@ -52,11 +54,19 @@ struct ConfigArgs {
     config: PathBuf,
 }
 
+#[derive(Args)]
+struct DemoArgs {
+    /// Stop after the scene, with exit code 0 only if every result was the expected one
+    #[arg(long)]
+    check: bool,
+}
+
 /// Runs the program and says how it ended.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run(&args.config),
         Command::Check(args) => check(&args.config),
+        Command::Demo(args) => demo::main(args.check),
         Command::Healthcheck(args) => health::main(&args.config),
     }
 }
