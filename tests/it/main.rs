@@ -1,0 +1,39 @@
+//! The program as its users meet it: the real binary, a real Redis, real TLS, real clients.
+//!
+//! - `acl_oracle`: random rules, each decision compared with `ACL DRYRUN`
+//! - `check`: `redkeep check` on broken configurations
+//! - `clients`: redis-cli, redis-benchmark, redis-py, the `redis` crate (0.24 and newest)
+//! - `compat`: replies compared with a real Redis that has the same ACL
+//! - `demo`: the scene of `make run`
+//! - `drift`: the command table and its keys compared with a real Redis
+//! - `evil`: an upstream that breaks the protocol
+//! - `failure`: upstream killed, restarted, hung
+//! - `legacy`: an upstream with a password, without ACL files, with renamed commands
+//! - `limits`: clients that misbehave
+//! - `reload`: SIGHUP
+//! - `tls`: handshakes and client certificates
+//! - `transactions`: MULTI, WATCH and blocking commands on leased links
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    missing_docs,
+    reason = "tests fail by panicking"
+)]
+
+mod acl_oracle;
+mod check;
+mod clients;
+mod compat;
+mod demo;
+mod drift;
+mod evil;
+mod failure;
+mod legacy;
+mod limits;
+mod reload;
+mod support;
+mod tls;
+mod transactions;

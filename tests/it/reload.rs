@@ -1,0 +1,154 @@
+//! SIGHUP: live sessions obey the new policy at their next command; a broken file changes nothing and says why.
+
+use crate::support::client::text;
+use crate::support::proxy::USERS;
+use crate::support::{Proxy, Redis, wait_for};
+
+const RELOADED: &str = "\"reloaded\"";
+const REFUSED: &str = "reload refused";
+
+#[test]
+fn live_sessions_obey_new_rules_at_their_next_command() {
+    let proxy = Proxy::standard(Redis::shared());
+    let mut app = proxy.tls().login("app", "secret");
+    assert_eq!(app.ask("GET app:x"), "$-1\r\n");
+    proxy.dir.write("users.acl", USERS.replace("user app on >secret ~app:*", "user app on >secret ~other:*"));
+    proxy.reload(RELOADED);
+    assert!(app.ask("GET app:x").starts_with("-NOPERM"));
+    assert_eq!(app.ask("GET other:x"), "$-1\r\n");
+}
+
+#[test]
+fn sessions_of_users_that_are_gone_are_closed() {
+    let proxy = Proxy::standard(Redis::shared());
+    let mut app = proxy.tls().login("app", "secret");
+    let mut admin = proxy.tls().login("admin", "secret");
+    proxy.dir.write("users.acl", "user default off\nuser admin on >secret ~* &* +@all\n");
+    proxy.reload(RELOADED);
+    assert_eq!(text(&app.read_to_end()), "", "closed without being asked");
+    assert_eq!(admin.ask("PING"), "+PONG\r\n");
+    assert!(proxy.tls().ask("AUTH app secret").starts_with("-WRONGPASS"));
+}
+
+#[test]
+fn a_broken_acl_file_changes_nothing_and_the_log_says_where() {
+    let proxy = Proxy::standard(Redis::shared());
+    let mut app = proxy.tls().login("app", "secret");
+    proxy.dir.write("users.acl", USERS.replace("user reader on", "user reader onn"));
+    let line = proxy.reload(REFUSED);
+    assert!(line.contains("users.acl:4:13: "), "{line}");
+    assert_eq!(app.ask("GET app:x"), "$-1\r\n");
+    assert_eq!(proxy.tls().ask("AUTH reader secret"), "+OK\r\n");
+}
+
+#[test]
+fn a_broken_configuration_changes_nothing_and_the_log_says_where() {
+    let proxy = Proxy::standard(Redis::shared());
+    let good = std::fs::read_to_string(proxy.config_path()).unwrap();
+    std::fs::write(proxy.config_path(), format!("{good}nonsense: 1\n")).unwrap();
+    let line = proxy.reload(REFUSED);
+    let last = good.lines().count() + 1;
+    assert!(line.contains(&format!("redkeep.yaml:{last}:1: ")), "{line}");
+    assert_eq!(proxy.tls().ask("AUTH app secret"), "+OK\r\n");
+}
+
+#[test]
+fn settings_that_cannot_change_live_are_named_and_refused() {
+    let proxy = Proxy::standard(Redis::shared());
+    let good = std::fs::read_to_string(proxy.config_path()).unwrap();
+    std::fs::write(proxy.config_path(), good.replace("workers: 2", "workers: 1")).unwrap();
+    let line = proxy.reload(REFUSED);
+    let place = good.lines().position(|line| line.starts_with("workers")).unwrap() + 1;
+    assert!(line.contains(&format!("redkeep.yaml:{place}:1: `workers` cannot change")), "{line}");
+}
+
+#[test]
+fn rename_rules_come_and_go_with_a_reload() {
+    let proxy = Proxy::standard(Redis::shared());
+    let mut admin = proxy.tls().login("admin", "secret");
+    assert_eq!(admin.ask("GET x:none"), "$-1\r\n");
+    let good = std::fs::read_to_string(proxy.config_path()).unwrap();
+    let renamed = format!("{good}commands:\n  rename: {{ CONFIG: \"\", GET: \"FETCH_7f3a\" }}\n");
+    std::fs::write(proxy.config_path(), renamed).unwrap();
+    proxy.reload(RELOADED);
+    assert_eq!(admin.ask("GET k v"), "-ERR unknown command 'GET', with args beginning with: 'k' 'v' \r\n");
+    assert_eq!(
+        admin.ask("CONFIG GET port"),
+        "-ERR unknown command 'CONFIG', with args beginning with: 'GET' 'port' \r\n"
+    );
+    assert_eq!(admin.ask("fetch_7F3A x:none"), "$-1\r\n");
+    assert_eq!(admin.ask("fetch_7f3a"), "-ERR wrong number of arguments for 'get' command\r\n");
+    let mut app = proxy.tls().login("app", "secret");
+    assert!(app.ask("FETCH_7f3a nope").starts_with("-NOPERM"), "rules name the original");
+    std::fs::write(proxy.config_path(), good).unwrap();
+    proxy.reload(RELOADED);
+    assert_eq!(admin.ask("GET x:none"), "$-1\r\n");
+}
+
+#[test]
+fn a_transaction_that_was_judged_by_the_old_policy_is_aborted() {
+    let redis = Redis::shared();
+    let proxy = Proxy::standard(redis);
+    let mut app = proxy.tls().login("app", "secret");
+    app.ask("MULTI");
+    assert_eq!(app.ask("SET app:revoked 1"), "+QUEUED\r\n");
+    proxy.dir.write("users.acl", USERS.replace("~app:*", "~other:*"));
+    proxy.reload(RELOADED);
+    assert!(app.ask("EXEC").starts_with("-EXECABORT "));
+    assert_eq!(redis.client().ask("EXISTS app:revoked"), ":0\r\n");
+}
+
+#[test]
+fn certificates_are_read_again() {
+    let proxy = Proxy::standard(Redis::shared());
+    let other = Proxy::standard(Redis::shared());
+    std::fs::copy(&other.certs.cert, &proxy.certs.cert).unwrap();
+    std::fs::copy(&other.certs.key, &proxy.certs.key).unwrap();
+    proxy.reload(RELOADED);
+    let mut client = crate::support::Client::tls(proxy.port(0), other.certs.client_config(false));
+    assert_eq!(client.ask("AUTH app secret"), "+OK\r\n");
+    std::fs::write(&proxy.certs.key, "no key").unwrap();
+    let line = proxy.reload(REFUSED);
+    assert!(line.contains("redkeep.yaml:5:"), "{line}");
+    let mut client = crate::support::Client::tls(proxy.port(0), other.certs.client_config(false));
+    assert_eq!(client.ask("AUTH app secret"), "+OK\r\n");
+}
+
+#[test]
+fn a_signal_to_terminate_ends_in_order() {
+    let mut proxy = Proxy::standard(Redis::shared());
+    let mut app = proxy.tls().login("app", "secret");
+    app.ask("PING");
+    proxy.signal("-TERM");
+    assert_eq!(text(&app.read_to_end()), "");
+    assert_eq!(proxy.wait().code(), Some(0));
+    wait_for("the log", || proxy.log().iter().any(|line| line.contains("draining")).then_some(()));
+}
+
+#[test]
+fn a_blocked_session_whose_user_is_gone_is_closed_and_takes_nothing() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::standard(&redis);
+    let mut app = proxy.tls().login("app", "secret");
+    app.send(&["BLPOP", "app:list", "0"]);
+    wait_for("the blocked client", || {
+        redis.client().ask("INFO clients").contains("blocked_clients:1").then_some(())
+    });
+    proxy.dir.write("users.acl", "user default off\n");
+    proxy.reload(RELOADED);
+    assert_eq!(text(&app.read_to_end()), "");
+    wait_for("the end of the blocked command", || {
+        redis.client().ask("INFO clients").contains("blocked_clients:0").then_some(())
+    });
+}
+
+#[test]
+fn a_blocked_client_does_not_hold_up_the_end() {
+    let mut proxy = Proxy::standard(Redis::shared());
+    let mut app = proxy.tls().login("app", "secret");
+    app.send(&["BLPOP", "app:nobody", "0"]);
+    let mut other = proxy.tls().login("app", "secret");
+    assert_eq!(other.ask("PING"), "+PONG\r\n");
+    proxy.signal("-TERM");
+    assert_eq!(proxy.wait().code(), Some(0));
+}

@@ -1,0 +1,128 @@
+//! A client that sends what it is told and shows the bytes that come back.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redkeep::resp::{ReplyScanner, RequestBuf, Value, decode};
+
+use super::SOON;
+
+pub trait Wire: Read + Write + Send {}
+impl<T: Read + Write + Send> Wire for T {}
+
+pub struct Client {
+    wire: Box<dyn Wire>,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    pub fn new(stream: UnixStream) -> Client {
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        Client { wire: Box::new(stream), buffer: Vec::new() }
+    }
+
+    pub fn tcp(port: u16) -> Client {
+        Client { wire: Box::new(connect(port)), buffer: Vec::new() }
+    }
+
+    pub fn tls(port: u16, config: Arc<rustls::ClientConfig>) -> Client {
+        let connection = rustls::ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
+        Client { wire: Box::new(rustls::StreamOwned::new(connection, connect(port))), buffer: Vec::new() }
+    }
+
+    /// Logs in, and insists on it.
+    pub fn login(mut self, user: &str, password: &str) -> Client {
+        assert_eq!(text(&self.call(&["AUTH", user, password])), "+OK\r\n");
+        self
+    }
+
+    pub fn send<A: AsRef<[u8]>>(&mut self, args: &[A]) {
+        let request = RequestBuf::from_args(args);
+        self.send_raw(request.as_request().wire());
+    }
+
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.wire.write_all(bytes).unwrap();
+        self.wire.flush().unwrap();
+    }
+
+    /// One command, and the bytes of its reply.
+    pub fn call<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Vec<u8> {
+        self.send(args);
+        self.read_reply()
+    }
+
+    /// The same for readers, with the reply as text.
+    pub fn ask(&mut self, line: &str) -> String {
+        let args: Vec<&str> = line.split(' ').map(|word| if word == "''" { "" } else { word }).collect();
+        text(&self.call(&args))
+    }
+
+    /// One command, and its RESP2 reply as a tree.
+    pub fn value<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Value {
+        self.send(args);
+        self.read_value()
+    }
+
+    /// The next RESP2 reply as a tree.
+    pub fn read_value(&mut self) -> Value {
+        let reply = self.read_reply();
+        decode(&reply).unwrap_or_else(|| panic!("no RESP2 reply: {}", reply.escape_ascii()))
+    }
+
+    /// As [`Client::call`], but `None` if the connection fails.
+    pub fn try_call(&mut self, args: &[&str]) -> Option<Vec<u8>> {
+        let request = RequestBuf::from_args(args);
+        self.wire.write_all(request.as_request().wire()).ok()?;
+        self.wire.flush().ok()?;
+        self.try_read_reply()
+    }
+
+    /// The next complete reply.
+    pub fn read_reply(&mut self) -> Vec<u8> {
+        self.try_read_reply().expect("a reply before the connection ended")
+    }
+
+    pub fn try_read_reply(&mut self) -> Option<Vec<u8>> {
+        loop {
+            let frame = ReplyScanner::new(usize::MAX / 2).scan(&self.buffer).expect("a well-formed reply");
+            if let Some(frame) = frame {
+                let rest = self.buffer.split_off(frame.len);
+                return Some(std::mem::replace(&mut self.buffer, rest));
+            }
+            let mut chunk = [0u8; 65536];
+            match self.wire.read(&mut chunk) {
+                Ok(0) | Err(_) => return None,
+                Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
+            }
+        }
+    }
+
+    /// Everything until the other side closes the connection.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let mut all = std::mem::take(&mut self.buffer);
+        let mut chunk = [0u8; 65536];
+        while let Ok(count) = self.wire.read(&mut chunk) {
+            if count == 0 {
+                return all;
+            }
+            all.extend_from_slice(&chunk[..count]);
+        }
+        all
+    }
+}
+
+fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

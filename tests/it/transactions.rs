@@ -1,0 +1,107 @@
+//! MULTI, WATCH and blocking commands: each on a link of the session's own, and none of it reaches another client.
+
+use crate::support::client::text;
+use crate::support::{Proxy, Redis, pause, unique, wait_for};
+use std::time::Duration;
+
+#[test]
+fn a_denied_command_in_multi_aborts_exec_and_nothing_runs() {
+    let redis = Redis::shared();
+    let proxy = Proxy::standard(redis);
+    let key = unique("app:multi");
+    let mut app = proxy.tls().login("app", "secret");
+    assert_eq!(app.ask("MULTI"), "+OK\r\n");
+    assert_eq!(app.ask(&format!("SET {key} 1")), "+QUEUED\r\n");
+    assert_eq!(
+        app.ask("SET forbidden 1"),
+        "-NOPERM this user has no permissions to access one of the keys used as arguments\r\n"
+    );
+    assert_eq!(app.ask("EXEC"), "-EXECABORT Transaction discarded because of previous errors.\r\n");
+    assert_eq!(redis.client().ask(&format!("EXISTS {key} forbidden")), ":0\r\n");
+    assert_eq!(app.ask(&format!("SET {key} 2")), "+OK\r\n");
+}
+
+#[test]
+fn a_transaction_is_invisible_to_other_clients_until_exec() {
+    let redis = Redis::shared();
+    let proxy = Proxy::standard(redis);
+    let key = unique("app:multi");
+    let mut one = proxy.tls().login("app", "secret");
+    let mut two = proxy.tls().login("app", "secret");
+    one.ask("MULTI");
+    assert_eq!(one.ask(&format!("SET {key} one")), "+QUEUED\r\n");
+    assert_eq!(two.ask(&format!("GET {key}")), "$-1\r\n");
+    assert_eq!(two.ask(&format!("SET {key} two")), "+OK\r\n");
+    assert_eq!(one.ask("EXEC"), "*1\r\n+OK\r\n");
+    assert_eq!(two.ask(&format!("GET {key}")), "$3\r\none\r\n");
+}
+
+#[test]
+fn a_watched_key_that_another_client_changes_aborts_exec() {
+    let proxy = Proxy::standard(Redis::shared());
+    let key = unique("app:watch");
+    let mut one = proxy.tls().login("app", "secret");
+    let mut two = proxy.plain().login("app", "secret");
+    assert_eq!(one.ask(&format!("WATCH {key}")), "+OK\r\n");
+    assert_eq!(two.ask(&format!("SET {key} 2")), "+OK\r\n");
+    one.ask("MULTI");
+    one.ask(&format!("SET {key} 1"));
+    assert_eq!(one.ask("EXEC"), "*-1\r\n");
+    assert_eq!(one.ask(&format!("GET {key}")), "$1\r\n2\r\n");
+}
+
+#[test]
+fn a_blocked_client_does_not_hold_up_the_others() {
+    let proxy = Proxy::with_users(Redis::shared(), crate::support::proxy::USERS, "");
+    let key = unique("app:list");
+    let mut blocked = proxy.tls().login("app", "secret");
+    blocked.send(&["BLPOP", &key, "0"]);
+    let mut other = proxy.tls().login("app", "secret");
+    for _ in 0..100 {
+        assert_eq!(other.ask("PING"), "+PONG\r\n");
+    }
+    assert_eq!(other.ask(&format!("RPUSH {key} x")), ":1\r\n");
+    assert_eq!(text(&blocked.read_reply()), format!("*2\r\n${}\r\n{key}\r\n$1\r\nx\r\n", key.len()));
+}
+
+#[test]
+fn a_client_that_vanishes_while_blocked_takes_no_element() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::standard(&redis);
+    let key = unique("app:list");
+    let mut blocked = proxy.tls().login("app", "secret");
+    blocked.send(&["BLPOP", &key, "0"]);
+    let mut direct = redis.client();
+    let blocked_clients = || {
+        let info = redis.client().ask("INFO clients");
+        info.contains("blocked_clients:1").then_some(())
+    };
+    wait_for("the blocked client", blocked_clients);
+    drop(blocked);
+    wait_for("the end of the blocked command", || {
+        redis.client().ask("INFO clients").contains("blocked_clients:0").then_some(())
+    });
+    direct.ask(&format!("RPUSH {key} x"));
+    assert_eq!(direct.ask(&format!("LLEN {key}")), ":1\r\n");
+}
+
+#[test]
+fn leased_links_end_with_their_use() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::standard(&redis);
+    let links = || redis.client().ask("CLIENT LIST").matches("\nid=").count();
+    let mut app = proxy.tls().login("app", "secret");
+    app.ask("PING");
+    let before = links();
+    for _ in 0..20 {
+        app.ask("MULTI");
+        app.ask("EXEC");
+        app.ask("BLPOP app:none 0.01");
+    }
+    app.ask("PING");
+    wait_for("the leased links to close", || (links() <= before).then_some(()));
+    app.ask("MULTI");
+    drop(app);
+    pause(Duration::from_millis(50));
+    wait_for("the abandoned transaction to close", || (links() <= before).then_some(()));
+}
