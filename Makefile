@@ -1,0 +1,42 @@
+# `make` alone lists the targets. `run` and `test` do their own set-up: system packages by apt-get, Python
+# packages into .venv, tools into .tools. What is already there is not done again.
+
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test setup setup-run check-deploy test-clients demo-check lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: setup-run ## watch a real Redis being guarded, until Ctrl-C (the first build takes some minutes)
+	@test -x target/release/redkeep || echo "The first build takes three to five minutes on two cores; later ones take seconds."
+	$(CARGO) run --release --locked -- demo
+
+test: setup lint check-deploy test-clients ## every check and every test
+	$(CARGO) test --locked
+
+setup: ## install what run and test need, and nothing twice
+	@tests/setup/system.sh test
+	@tests/setup/venv.sh
+	@tests/setup/compose.sh > /dev/null
+
+setup-run:
+	@tests/setup/system.sh run
+
+lint: setup ## rustfmt and clippy, warnings are errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+
+check-deploy: setup ## hadolint, compose config, yamllint, shellcheck, and no secret in the repository
+	@tests/deploy/check.sh
+
+test-clients: setup ## prove the client acceptance scripts against a real Redis with TLS
+	@tests/clients/self_test.sh
+
+demo-check: setup-run ## run the scene of `make run` once and fail if any result is not the expected one
+	$(CARGO) run --locked -- demo --check
+
+clean: ## remove everything that was built or downloaded into this directory
+	rm -rf target .venv .tools demo-state
