@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{
-    Config, InlineUser, LogFormat, Problems, SecretSource, UpstreamAddress, UpstreamTls, UserSource,
-    check_files, load,
+    Config, InlineUser, Located, LogFormat, Position, Problems, SecretSource, UpstreamAddress, UpstreamTls,
+    UserSource, check_files, load,
 };
 use crate::acl::{PasswordHash, Secret, User, parse_file, parse_rules};
 use crate::command::CommandTable;
@@ -80,10 +80,20 @@ impl Plan {
             let settings = listener.tls.as_ref().map(|tls| tls.settings());
             let leaf =
                 settings.as_ref().and_then(|tls| read_certificates(&tls.cert_file).ok()?.into_iter().next());
-            // A failure is among the problems of `check_files` already.
-            let tls = settings.and_then(|tls| server_config(&tls).ok()).map(TlsSlot::new);
+            // SECURITY: a TLS listener whose files cannot be used must never become a plain one.
+            let tls = match settings.map(|tls| server_config(&tls)) {
+                None => None,
+                Some(Ok(tls)) => Some(TlsSlot::new(tls)),
+                Some(Err(_)) => {
+                    note_change(&config, listener.bind.at, &mut problems);
+                    continue;
+                }
+            };
             listeners.push((listener.bind.value.clone(), tls));
             certificates.push(leaf);
+        }
+        if upstream.is_none() {
+            note_change(&config, Position::START, &mut problems);
         }
         let (true, Some(upstream), Some(gates)) = (problems.is_empty(), upstream, gates) else {
             return Err(problems);
@@ -140,6 +150,15 @@ impl Plan {
     }
 }
 
+/// Notes that something which [`check_files`] could use a moment ago cannot be used now: it was changed in between, and
+/// to go on without it could open what it was to close. Says nothing where a problem is known already, since nothing
+/// is loaded then.
+fn note_change(config: &Config, at: Position, problems: &mut Problems) {
+    if problems.is_empty() {
+        problems.push_at(&config.file, at, "a file that is named here changed while it was read; try again");
+    }
+}
+
 fn read_users(config: &Config, table: &CommandTable, problems: &mut Problems) -> Vec<User> {
     let mut users = match &config.users {
         UserSource::AclFile(path) => match std::fs::read(&path.value) {
@@ -149,15 +168,17 @@ fn read_users(config: &Config, table: &CommandTable, problems: &mut Problems) ->
                 }
                 Vec::new()
             }),
-            // Reported by `check_files`.
-            Err(_) => Vec::new(),
+            Err(_) => {
+                note_change(config, path.at, problems);
+                Vec::new()
+            }
         },
         UserSource::DefaultOnly => Vec::new(),
         UserSource::Inline(inline) => {
             inline.iter().filter_map(|user| read_inline_user(user, config, table, problems)).collect()
         }
     };
-    let requirepass = config.requirepass.as_ref().and_then(|source| read_hash(&source.value));
+    let requirepass = config.requirepass.as_ref().and_then(|source| read_hash(source, config, problems));
     let place = users.iter().position(|user| user.name() == b"default");
     let default = place.map(|place| users.swap_remove(place));
     users.extend(default_user(default, requirepass.as_ref(), table));
@@ -204,15 +225,24 @@ fn read_inline_user(
     let passwords: Vec<String> = inline
         .passwords
         .iter()
-        // A secret that cannot be read was reported by `check_files`.
-        .filter_map(|source| Some(format!("#{}", read_hash(&source.value)?.to_hex())))
+        .filter_map(|source| Some(format!("#{}", read_hash(source, config, problems)?.to_hex())))
         .collect();
     let rules: Vec<&[u8]> = passwords.iter().map(String::as_bytes).collect();
     user.set(&rules, table).ok()
 }
 
-fn read_hash(source: &SecretSource) -> Option<PasswordHash> {
-    Some(PasswordHash::of(source.read().ok()?.expose_secret()))
+fn read_hash(
+    source: &Located<SecretSource>,
+    config: &Config,
+    problems: &mut Problems,
+) -> Option<PasswordHash> {
+    match source.value.read() {
+        Ok(secret) => Some(PasswordHash::of(secret.expose_secret())),
+        Err(_) => {
+            note_change(config, source.at, problems);
+            None
+        }
+    }
 }
 
 fn read_gates(config: &Config, table: &CommandTable, problems: &mut Problems) -> Option<Gates> {
@@ -225,11 +255,7 @@ fn read_gates(config: &Config, table: &CommandTable, problems: &mut Problems) ->
         Ok(gates) => Some(gates),
         Err(errors) => {
             for (index, text) in errors {
-                let at = config
-                    .rename
-                    .get(index)
-                    .map(|rename| rename.command_at)
-                    .unwrap_or(super::Position::START);
+                let at = config.rename.get(index).map(|rename| rename.command_at).unwrap_or(Position::START);
                 problems.push_at(&config.file, at, text);
             }
             None

@@ -144,3 +144,44 @@ fn words_with(yaml: &str, prefix: &str) -> Vec<String> {
     words.sort_by_key(|word| std::cmp::Reverse(word.len()));
     words
 }
+
+/// A file that can be read once: gone as soon as it was opened, as in a rotation at the wrong moment.
+fn readable_once(dir: &TempDir, name: &str, content: Vec<u8>) -> std::thread::JoinHandle<()> {
+    let path = dir.path().join(name);
+    let _ = std::fs::remove_file(&path);
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    std::thread::spawn(move || {
+        let mut pipe = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::io::Write::write_all(&mut pipe, &content).unwrap();
+    })
+}
+
+#[test]
+fn files_that_vanish_while_they_are_read_open_nothing() {
+    for name in ["server.key", "requirepass", "app-password"] {
+        let dir = TempDir::new();
+        let certs = crate::support::certs::Certs::new(dir.path());
+        dir.write("requirepass", "sesame");
+        dir.write("app-password", "sesame");
+        let content = std::fs::read(dir.path().join(name)).unwrap();
+        let path = dir.write(
+            "redkeep.yaml",
+            format!(
+                "listeners:\n  - bind: 127.0.0.1:0\n    tls: {{ cert_file: {}, key_file: {} }}\nupstream:\n  \
+                 address: unix:/x\nacl:\n  requirepass_file: requirepass\nusers:\n  - name: app\n    rules: \
+                 \"on ~*\"\n    password_files: [app-password]\n",
+                certs.cert.display(),
+                certs.key.display()
+            ),
+        );
+        let good = check(&path);
+        assert_eq!(good.status.code(), Some(0), "{}", String::from_utf8_lossy(&good.stderr));
+        let writer = readable_once(&dir, name, content);
+        let output = check(&path);
+        writer.join().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{name}: {said}");
+        assert!(said.contains("changed while it was read"), "{name}: {said}");
+    }
+}
