@@ -5,8 +5,6 @@
 //! `dir` and `dbfilename` mirror the defaults of `enable-debug-command`, `enable-module-command` and
 //! `enable-protected-configs` of Redis 7.0, for upstreams that are too old to have them or switched them off.
 
-use std::collections::HashMap;
-
 use super::Reason;
 use crate::acl::Glob;
 use crate::command::{Affinity, CommandTable, Spec, category};
@@ -38,8 +36,8 @@ pub struct Rename {
 /// All gates of a policy.
 #[derive(Clone, Debug, Default)]
 pub struct Gates {
-    /// Lower-case alias to lower-case original.
-    originals: HashMap<Box<[u8]>, Box<str>>,
+    /// Aliases in lower case, each with its original in lower case. Few, and most names differ in length.
+    originals: Vec<(Box<[u8]>, Box<str>)>,
     /// Lower-case originals that clients no longer see.
     hidden: Vec<Box<[u8]>>,
 }
@@ -85,9 +83,10 @@ impl Gates {
             }
             gates.hidden.push(original.as_bytes().into());
             let alias = alias.to_ascii_lowercase();
-            if !alias.is_empty() && gates.originals.insert(alias.as_bytes().into(), original.into()).is_some()
-            {
+            if gates.originals.iter().any(|(known, _)| **known == *alias.as_bytes()) {
                 errors.push((index, format!("alias `{alias}` is used twice; choose another")));
+            } else if !alias.is_empty() {
+                gates.originals.push((alias.as_bytes().into(), original.into()));
             }
         }
         for (index, Rename { alias, .. }) in renames.iter().enumerate() {
@@ -106,14 +105,12 @@ impl Gates {
     }
 
     pub(super) fn name(&self, name: &[u8]) -> Named<'_> {
-        if self.hidden.is_empty() {
-            return Named::AsSent;
-        }
-        let lower = name.to_ascii_lowercase();
-        if let Some(original) = self.originals.get(lower.as_slice()) {
+        if let Some((_, original)) = self.originals.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name))
+        {
             return Named::AliasOf(original);
         }
-        if self.hidden.iter().any(|hidden| **hidden == *lower) { Named::Hidden } else { Named::AsSent }
+        let hidden = self.hidden.iter().any(|hidden| hidden.eq_ignore_ascii_case(name));
+        if hidden { Named::Hidden } else { Named::AsSent }
     }
 }
 
