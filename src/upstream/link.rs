@@ -294,6 +294,8 @@ async fn pump(link: &Link, mut stream: Box<dyn Stream>, settings: &Settings) -> 
             match poll_read(&mut stream, &mut input, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(End::Eof),
                 Poll::Ready(Ok(_)) => {
+                    // Part of a reply is progress, too: a large one may take its time.
+                    link.inner.borrow_mut().progress = Instant::now();
                     if let Err(reason) = distribute(link, &mut scanner, &mut input) {
                         return Poll::Ready(End::Poisoned(reason));
                     }
@@ -386,10 +388,7 @@ impl Inner {
             None => Err("a reply that nobody waits for"),
             // SECURITY: a surplus reply, which would be another client's.
             Some(slot) if slot.start >= written => Err("a reply to a request that was not sent"),
-            Some(_) => {
-                self.progress = Instant::now();
-                self.slots.pop_front().ok_or("a reply that nobody waits for")
-            }
+            Some(_) => self.slots.pop_front().ok_or("a reply that nobody waits for"),
         }
     }
 }
