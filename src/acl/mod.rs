@@ -5,6 +5,7 @@
 //! - [`parse_rules`], [`parse_file`]: users from text
 //! - [`Secret`], [`PasswordHash`], [`verify`]: passwords
 //! - [`Glob`]: Redis' patterns
+//! - [`Log`]: what `ACL LOG` shows
 //!
 //! Stands between `command` (what a request is and uses) and `policy` (which adds the gates). It never does I/O, reads
 //! no clock, and allocates nothing when it decides. Invariants: what is not allowed is denied; a change of a user
@@ -15,6 +16,7 @@
 
 mod file;
 mod glob;
+mod log;
 mod parse;
 mod permit;
 mod rule;
@@ -27,6 +29,7 @@ mod testing;
 
 pub use file::{FileError, RulesError, parse as parse_file, parse_rules};
 pub use glob::Glob;
+pub use log::{DEFAULT_MAX_LEN as DEFAULT_LOG_MAX_LEN, Entry as LogEntry, Event, Log, LogContext, LogReason};
 pub use parse::{Fault, merge as merge_selectors, rule as parse_rule};
 pub use permit::{Denial, SortOption, Unclear, Use, Visitor};
 pub use rule::{Grant, Rule, RuleError};
