@@ -10,9 +10,9 @@ use tokio::task::LocalSet;
 use tracing::{error, info, warn};
 
 use crate::config::{Plan, Problems};
-use crate::policy::Live;
 use crate::server::{Bind, Server, StartError};
 use crate::upstream::{self, Backoff, Probe, probe};
+use crate::users::{Fitting, Users};
 
 /// Pause between a link's return and the probe: the links of all workers return within it.
 const PROBE_PAUSE: Duration = Duration::from_millis(20);
@@ -21,7 +21,7 @@ const PROBE_PAUSE: Duration = Duration::from_millis(20);
 pub struct App {
     path: PathBuf,
     plan: Plan,
-    live: Arc<Live>,
+    users: Arc<Users>,
     server: Server,
     on_up: Arc<Notify>,
     probed: Option<Probe>,
@@ -51,10 +51,11 @@ impl App {
                 None
             }
         };
-        let live = Arc::new(Live::new(plan.policy.compile(probed.as_ref())));
+        let users = Arc::new(Users::new(plan.users.clone(), probed.as_ref().map(fitting)));
         let on_up = Arc::new(Notify::new());
-        let server = Server::start(&plan.server, &live, &on_up)?;
-        let app = App { path: path.to_owned(), plan, live, server, on_up, probed };
+        let server = Server::start(&plan.server, &users, &on_up)?;
+        users.on_change(server.waker());
+        let app = App { path: path.to_owned(), plan, users, server, on_up, probed };
         app.announce();
         Ok(app)
     }
@@ -64,9 +65,9 @@ impl App {
         self.server.addresses()
     }
 
-    /// The policy in force; its generation tells whether a reload has happened.
-    pub fn live(&self) -> &Arc<Live> {
-        &self.live
+    /// The users in force; the generation of their policy tells whether a reload has happened.
+    pub fn users(&self) -> &Arc<Users> {
+        &self.users
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; SIGHUP reloads.
@@ -123,10 +124,9 @@ impl App {
                 old.replace_by(new);
             }
         }
-        self.plan.policy = plan.policy;
         self.plan.shutdown_timeout = plan.shutdown_timeout;
-        let generation = self.publish();
-        info!(generation, users = self.live.load().user_count(), "reloaded");
+        let generation = self.users.replace(plan.users);
+        info!(generation, users = self.users.live().load().user_count(), "reloaded");
     }
 
     /// Takes what the upstream says of itself into the policy.
@@ -136,20 +136,14 @@ impl App {
             return;
         }
         info!(upstream = %self.plan.server.upstream.address, version = probed.version_text, "upstream reached");
+        self.users.fit(fitting(&probed));
         self.probed = Some(probed);
-        self.publish();
-    }
-
-    fn publish(&self) -> u64 {
-        let generation = self.live.publish(self.plan.policy.compile(self.probed.as_ref()));
-        self.server.wake();
-        generation
     }
 
     fn announce(&self) {
         let upstream = &self.plan.server.upstream.address;
         let version = self.probed.as_ref().map_or("unknown", |probed| &probed.version_text);
-        let users = self.live.load().user_count();
+        let users = self.users.live().load().user_count();
         for ((_, tls), bind) in self.plan.server.listeners.iter().zip(self.server.addresses()) {
             info!(listener = %bind, tls = tls.is_some(), %upstream, version, users, "listening");
             if tls.is_none() && matches!(bind, Bind::Tcp(address) if !address.ip().is_loopback()) {
@@ -166,6 +160,10 @@ impl App {
 pub fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(LocalSet::new().block_on(&runtime, future))
+}
+
+fn fitting(probed: &Probe) -> Fitting {
+    Fitting { facts: probed.facts.clone(), commands: probed.commands.clone() }
 }
 
 /// The next answer of the upstream about itself: at once and then again and again until it was reached, later

@@ -103,7 +103,7 @@ fn run(path: &Path) -> ExitCode {
 fn check(path: &Path) -> ExitCode {
     match Plan::load(path) {
         Ok(plan) => {
-            let users = plan.policy.user_count();
+            let users = plan.users.users.len();
             eprintln!("{}: ok, {} listener(s), {users} user(s)", path.display(), plan.server.listeners.len());
             ExitCode::SUCCESS
         }

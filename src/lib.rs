@@ -7,6 +7,7 @@
 //! - [`command`]: what Redis commands are, and which keys and channels a request uses
 //! - [`acl`]: the rule language, users, passwords
 //! - [`policy`]: users and gates in one snapshot; [`policy::Policy::judge`] is the one place where a decision is made
+//! - [`users`]: the users in force, what changes them, and the ACL log
 //! - [`upstream`]: links to Redis, shared by many clients or leased by one
 //! - [`session`]: one client; [`session::step`] decides, [`session::Session`] does
 //! - [`server`]: listeners, TLS, workers
@@ -31,3 +32,4 @@ pub mod resp;
 pub mod server;
 pub mod session;
 pub mod upstream;
+pub mod users;

@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("acl", 3),
     ("policy", 4),
     ("upstream", 5),
+    ("users", 5),
     ("session", 6),
     ("server", 7),
     ("config", 9),

@@ -3,6 +3,11 @@
 use super::problems::Located;
 use super::read::{Entry, Reader, Section, quoted};
 use super::settings::{InlineUser, Rename, Rules, SecretSource, UserSource};
+use super::values;
+use crate::acl::DEFAULT_LOG_MAX_LEN;
+
+/// An entry is up to some 10 KiB.
+const MAX_LOG_MAX_LEN: usize = 100_000;
 
 /// What `acl` and `users` say together.
 pub(super) struct Access {
@@ -10,6 +15,10 @@ pub(super) struct Access {
     pub users: UserSource,
     /// The password of the default user.
     pub requirepass: Option<Located<SecretSource>>,
+    /// Whether new users have all channels.
+    pub all_channels: bool,
+    /// Length of the ACL log.
+    pub log_max_len: usize,
 }
 
 /// Reads `acl` and `users`. Neither of them at all is a problem and not an open door: whoever wants a proxy that asks
@@ -17,7 +26,8 @@ pub(super) struct Access {
 pub(super) fn access(reader: &mut Reader, top: &mut Section<'_>) -> Option<Access> {
     let problems_before = reader.problem_count();
     let acl = top.take("acl");
-    let (file, requirepass) = acl.and_then(|entry| reader.section(entry, self::acl)).unwrap_or((None, None));
+    let Acl { file, requirepass, all_channels, log_max_len } =
+        acl.and_then(|entry| reader.section(entry, self::acl)).unwrap_or_default();
     let users_entry = top.take("users");
     let users = users_entry.and_then(|entry| self::users(reader, entry));
     if let (Some(file), Some(users)) = (&file, users_entry) {
@@ -38,13 +48,33 @@ pub(super) fn access(reader: &mut Reader, top: &mut Section<'_>) -> Option<Acces
             return None;
         }
     };
-    Some(Access { users, requirepass })
+    Some(Access { users, requirepass, all_channels, log_max_len })
 }
 
-type Acl = (Option<Located<std::path::PathBuf>>, Option<Located<SecretSource>>);
+/// The section `acl`.
+struct Acl {
+    file: Option<Located<std::path::PathBuf>>,
+    requirepass: Option<Located<SecretSource>>,
+    all_channels: bool,
+    log_max_len: usize,
+}
+
+impl Default for Acl {
+    /// As Redis 7.0 has it.
+    fn default() -> Self {
+        Acl { file: None, requirepass: None, all_channels: false, log_max_len: DEFAULT_LOG_MAX_LEN }
+    }
+}
 
 fn acl(reader: &mut Reader, section: &mut Section<'_>) -> Acl {
-    (reader.optional_path(section, "file"), reader.secret(section, "requirepass_file", "requirepass_env"))
+    const CHOICES: [(&str, bool); 2] = [("allchannels", true), ("resetchannels", false)];
+    Acl {
+        file: reader.optional_path(section, "file"),
+        requirepass: reader.secret(section, "requirepass_file", "requirepass_env"),
+        all_channels: reader
+            .parse_or(section, "pubsub_default", false, |text| values::choice(text, &CHOICES)),
+        log_max_len: reader.number(section, "log_max_len", DEFAULT_LOG_MAX_LEN, 0..=MAX_LOG_MAX_LEN),
+    }
 }
 
 fn users(reader: &mut Reader, entry: Entry<'_>) -> Option<Vec<InlineUser>> {

@@ -27,7 +27,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 pub use check::check_files;
-pub use plan::{Plan, PolicySource};
+pub use plan::Plan;
 pub use problems::{Located, Position, Problem, Problems};
 pub use settings::{
     Config, InlineUser, Limits, Listener, ListenerTls, Log, LogFormat, Rename, Rules, SecretSource, Upstream,

@@ -17,17 +17,18 @@ use super::{
 };
 use crate::acl::{PasswordHash, Secret, User, parse_file, parse_rules};
 use crate::command::CommandTable;
-use crate::policy::{self, Gates, Policy};
+use crate::policy::{self, Gates};
 use crate::server::tls::{certified_key, provider, read_certificates, read_key, server_config, trust};
 use crate::server::{self, TlsSlot};
-use crate::upstream::{Address, DialTls, Probe, Settings};
+use crate::upstream::{Address, DialTls, Settings};
+use crate::users::{Source, with_default};
 
 /// Everything that a configuration means, with secrets and certificates read.
 pub struct Plan {
     /// Listeners, workers, limits, upstream.
     pub server: server::Settings,
     /// Users and gates.
-    pub policy: PolicySource,
+    pub users: Source,
     /// `log.format`.
     pub log_format: LogFormat,
     /// `log.level`.
@@ -36,30 +37,6 @@ pub struct Plan {
     pub shutdown_timeout: Duration,
     /// The own certificate of each TLS listener.
     pub certificates: Vec<Option<CertificateDer<'static>>>,
-}
-
-/// Users and gates by their rules; [`PolicySource::compile`] fits them to an upstream.
-pub struct PolicySource {
-    table: CommandTable,
-    users: Vec<User>,
-    gates: Gates,
-}
-
-impl PolicySource {
-    /// The policy for an upstream: its commands, its wording. Without one, the built-in table of all commands.
-    pub fn compile(&self, upstream: Option<&Probe>) -> Policy {
-        let table = match upstream {
-            Some(probe) => self.table.fitted(&probe.commands),
-            None => self.table.clone(),
-        };
-        let users = self.users.iter().map(|user| user.rebased(&table)).collect();
-        Policy::new(upstream.map(|probe| probe.facts.clone()), table, self.gates.clone(), users)
-    }
-
-    /// The number of users.
-    pub fn user_count(&self) -> usize {
-        self.users.len()
-    }
 }
 
 impl Plan {
@@ -72,6 +49,9 @@ impl Plan {
         let mut problems = check_files(&config);
         let table = CommandTable::builtin();
         let users = read_users(&config, &table, &mut problems);
+        let requirepass =
+            config.requirepass.as_ref().and_then(|source| read_hash(source, &config, &mut problems));
+        let users = with_default(users, requirepass.as_ref(), &table);
         let gates = read_gates(&config, &table, &mut problems);
         let upstream = read_upstream(&config, &mut problems);
         let mut listeners = Vec::new();
@@ -108,7 +88,17 @@ impl Plan {
         };
         Ok(Plan {
             server,
-            policy: PolicySource { table, users, gates },
+            users: Source {
+                users,
+                file: match &config.users {
+                    UserSource::AclFile(path) => Some(path.value.clone()),
+                    UserSource::DefaultOnly | UserSource::Inline(_) => None,
+                },
+                requirepass,
+                gates,
+                all_channels: config.all_channels,
+                log_max_len: config.log_max_len,
+            },
             log_format: config.log.format,
             log_level: config.log.level,
             shutdown_timeout: config.shutdown_timeout,
@@ -160,7 +150,7 @@ fn note_change(config: &Config, at: Position, problems: &mut Problems) {
 }
 
 fn read_users(config: &Config, table: &CommandTable, problems: &mut Problems) -> Vec<User> {
-    let mut users = match &config.users {
+    match &config.users {
         UserSource::AclFile(path) => match std::fs::read(&path.value) {
             Ok(bytes) => parse_file(&bytes, table).unwrap_or_else(|errors| {
                 for error in errors {
@@ -176,29 +166,6 @@ fn read_users(config: &Config, table: &CommandTable, problems: &mut Problems) ->
         UserSource::DefaultOnly => Vec::new(),
         UserSource::Inline(inline) => {
             inline.iter().filter_map(|user| read_inline_user(user, config, table, problems)).collect()
-        }
-    };
-    let requirepass = config.requirepass.as_ref().and_then(|source| read_hash(source, config, problems));
-    let place = users.iter().position(|user| user.name() == b"default");
-    let default = place.map(|place| users.swap_remove(place));
-    users.extend(default_user(default, requirepass.as_ref(), table));
-    users
-}
-
-/// The default user: as defined, or as Redis has it with `requirepass`, or else off. `requirepass` replaces its
-/// passwords. `None` (nobody is the default user) rather than one that is more open than was asked for.
-fn default_user(
-    defined: Option<User>,
-    requirepass: Option<&PasswordHash>,
-    table: &CommandTable,
-) -> Option<User> {
-    match (defined, requirepass) {
-        (None, None) => User::new(b"default", table).ok(),
-        (Some(user), None) => Some(user),
-        (defined, Some(hash)) => {
-            let user = defined.unwrap_or_else(|| User::default_open(table));
-            let password = format!("#{}", hash.to_hex());
-            user.set(&[b"resetpass", password.as_bytes()], table).ok()
         }
     }
 }

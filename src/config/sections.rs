@@ -42,6 +42,8 @@ pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -
             upstream: upstream?,
             users: access.users,
             requirepass: access.requirepass,
+            all_channels: access.all_channels,
+            log_max_len: access.log_max_len,
             rename,
             workers,
             limits,

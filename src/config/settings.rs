@@ -25,6 +25,10 @@ pub struct Config {
     pub users: UserSource,
     /// `acl.requirepass_file` or `acl.requirepass_env`: the password of the default user.
     pub requirepass: Option<Located<SecretSource>>,
+    /// `acl.pubsub_default`: allchannels (true) or resetchannels, the default: what a new user may do with channels.
+    pub all_channels: bool,
+    /// `acl.log_max_len`, default 128: entries of the ACL log.
+    pub log_max_len: usize,
     /// `commands.rename` in the order of the file; no command and no alias twice, in whatever case.
     pub rename: Vec<Rename>,
     /// `workers`, 1 to 1024; default the number of cores.

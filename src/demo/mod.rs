@@ -172,7 +172,7 @@ async fn show(
     screen.title(&format!(
         "Redkeep goes in front of it: TLS on 127.0.0.1:{port}{taken}, users admin, app, readonly"
     ))?;
-    let live = app.live().clone();
+    let live = app.users().live().clone();
     stage.open_door(Door { port, live: live.clone() });
     let mut outcome = Ok(interrupted(check));
     let scene = async {

@@ -6,17 +6,16 @@
 //! `enable-protected-configs` of Redis 7.0, for upstreams that are too old to have them or switched them off.
 
 use super::Reason;
-use crate::acl::Glob;
 use crate::command::{Affinity, CommandTable, Spec, category};
 use crate::resp::Request;
 
-/// Parameters of Redis whose values are credentials of the upstream, or of its links to others.
-const CREDENTIAL_PARAMETERS: &[&str] = &[
+/// Parameters of Redis whose values are credentials of the upstream, or of its links to others. Nobody sees or sets them
+/// through Redkeep; `requirepass`, which is another one's here, is the session's to answer.
+pub const CREDENTIALS: &[&str] = &[
     "masterauth",
     "masteruser",
     "primaryauth",
     "primaryuser",
-    "requirepass",
     "tls-client-key-file-pass",
     "tls-key-file-pass",
 ];
@@ -34,7 +33,7 @@ pub struct Rename {
 }
 
 /// All gates of a policy.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gates {
     /// Aliases in lower case, each with its original in lower case. Few, and most names differ in length.
     originals: Vec<(Box<[u8]>, Box<str>)>,
@@ -135,10 +134,9 @@ pub(super) fn protected_command(spec: &Spec) -> Option<Reason<'static>> {
 /// The guards that apply to a command that the ACL has allowed.
 pub(super) fn after_acl<'a>(spec: &'a Spec, request: Request<'_>, all_powerful: bool) -> Option<Reason<'a>> {
     match &*spec.name {
-        "config|get" if request.args(2).any(reads_credential) => return Some(Reason::CredentialConfig),
         "config|set" => {
             for parameter in request.args(2).step_by(2) {
-                if is_one_of(parameter, CREDENTIAL_PARAMETERS).is_some() {
+                if is_credential(parameter) {
                     return Some(Reason::CredentialConfig);
                 }
                 if let Some(parameter) = is_one_of(parameter, PROTECTED_PARAMETERS) {
@@ -153,13 +151,13 @@ pub(super) fn after_acl<'a>(spec: &'a Spec, request: Request<'_>, all_powerful: 
     (spec.affinity == Affinity::Unavailable).then_some(Reason::Unavailable(spec))
 }
 
-fn is_one_of(parameter: &[u8], list: &[&'static str]) -> Option<&'static str> {
-    list.iter().copied().find(|name| name.as_bytes().eq_ignore_ascii_case(c_string(parameter)))
+/// Whether a parameter of this name, in any case, holds a credential of the upstream.
+pub fn is_credential(parameter: &[u8]) -> bool {
+    is_one_of(parameter, CREDENTIALS).is_some()
 }
 
-fn reads_credential(pattern: &[u8]) -> bool {
-    let pattern = Glob::new(&c_string(pattern).to_ascii_lowercase());
-    CREDENTIAL_PARAMETERS.iter().any(|name| pattern.matches(name.as_bytes()))
+fn is_one_of(parameter: &[u8], list: &[&'static str]) -> Option<&'static str> {
+    list.iter().copied().find(|name| name.as_bytes().eq_ignore_ascii_case(c_string(parameter)))
 }
 
 /// Redis up to 6.2 compares names of parameters as C strings: `dir` and a NUL is `dir`.

@@ -17,7 +17,7 @@ mod version;
 mod wording;
 
 pub use facts::{Hello, HelloFrame, Upstream};
-pub use gate::{Gates, Rename};
+pub use gate::{CREDENTIALS, Gates, Rename, is_credential};
 pub use live::Live;
 pub use verdict::{Judged, Reason, Verdict};
 pub use version::Version;
@@ -41,13 +41,30 @@ pub struct Facts<'a> {
 }
 
 /// One immutable snapshot of all rules.
+///
+/// A snapshot that differs from another only in its users shares everything else with it.
+#[derive(Clone)]
 pub struct Policy {
     generation: u64,
-    upstream: Option<Upstream>,
-    table: CommandTable,
-    gates: Gates,
-    users: HashMap<Box<[u8]>, Arc<User>>,
+    upstream: Option<Arc<Upstream>>,
+    table: Arc<CommandTable>,
+    gates: Arc<Gates>,
+    users: HashMap<Box<[u8]>, Account>,
+    /// How many incarnations this snapshot and those before it gave away.
+    incarnations: u64,
 }
+
+/// A user in a snapshot.
+#[derive(Clone)]
+struct Account {
+    user: Arc<User>,
+    incarnation: Incarnation,
+}
+
+/// Tells a user from an earlier one of the same name: a session ends with the user that it logged in as, also when the
+/// name is given to another one at once (`ACL DELUSER`, `ACL SETUSER`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Incarnation(u64);
 
 impl Policy {
     /// Joins commands, gates and users. Users' rules must have been compiled against the same `table`. A user named
@@ -55,8 +72,69 @@ impl Policy {
     ///
     /// `upstream` is `None` until the upstream was reached for the first time.
     pub fn new(upstream: Option<Upstream>, table: CommandTable, gates: Gates, users: Vec<User>) -> Policy {
-        let users = users.into_iter().map(|user| (user.name().into(), Arc::new(user))).collect();
-        Policy { generation: 0, upstream, table, gates, users }
+        Policy {
+            generation: 0,
+            upstream: upstream.map(Arc::new),
+            table: Arc::new(table),
+            gates: Arc::new(gates),
+            users: HashMap::new(),
+            incarnations: 0,
+        }
+        .with_users(users, &HashMap::new())
+    }
+
+    /// This policy with other users, as after `ACL LOAD`: whoever has the name of a user of `self` goes on as that user.
+    pub fn replace_users(&self, users: Vec<User>) -> Policy {
+        self.clone_without_users().with_users(users, &self.users)
+    }
+
+    /// This policy with other commands, gates and users, as after a reload. See [`Policy::replace_users`].
+    pub fn replaced_by(&self, next: &Policy) -> Policy {
+        let users = next.users.values().map(|account| (*account.user).clone()).collect();
+        let empty = Policy { incarnations: self.incarnations, ..next.clone_without_users() };
+        empty.with_users(users, &self.users)
+    }
+
+    /// This policy with one more user, or another one in the place of the user of that name (`ACL SETUSER`).
+    pub fn with_user(&self, user: User) -> Policy {
+        let mut policy = self.clone();
+        let known = self.users.get(user.name()).map(|account| account.incarnation);
+        let incarnation = known.unwrap_or_else(|| policy.next_incarnation());
+        policy.users.insert(user.name().into(), Account { user: Arc::new(user), incarnation });
+        policy
+    }
+
+    /// This policy without the user of that name (`ACL DELUSER`).
+    pub fn without_user(&self, name: &[u8]) -> Policy {
+        let mut policy = self.clone();
+        policy.users.remove(name);
+        policy
+    }
+
+    fn clone_without_users(&self) -> Policy {
+        Policy {
+            generation: self.generation,
+            upstream: self.upstream.clone(),
+            table: self.table.clone(),
+            gates: self.gates.clone(),
+            users: HashMap::new(),
+            incarnations: self.incarnations,
+        }
+    }
+
+    fn next_incarnation(&mut self) -> Incarnation {
+        self.incarnations = self.incarnations.wrapping_add(1);
+        Incarnation(self.incarnations)
+    }
+
+    fn with_users(mut self, users: Vec<User>, known: &HashMap<Box<[u8]>, Account>) -> Policy {
+        for user in users {
+            let account = known.get(user.name());
+            let incarnation = account.map(|account| account.incarnation);
+            let incarnation = incarnation.unwrap_or_else(|| self.next_incarnation());
+            self.users.insert(user.name().into(), Account { user: Arc::new(user), incarnation });
+        }
+        self
     }
 
     /// The number of this snapshot; changes with every reload.
@@ -71,7 +149,12 @@ impl Policy {
 
     /// What is known of the upstream, once it was reached.
     pub fn upstream(&self) -> Option<&Upstream> {
-        self.upstream.as_ref()
+        self.upstream.as_deref()
+    }
+
+    /// The gates in force.
+    pub fn gates(&self) -> &Gates {
+        &self.gates
     }
 
     /// All commands that exist.
@@ -86,7 +169,19 @@ impl Policy {
 
     /// The user of this name, enabled or not.
     pub fn user(&self, name: &[u8]) -> Option<&Arc<User>> {
-        self.users.get(name)
+        self.users.get(name).map(|account| &account.user)
+    }
+
+    /// All users, ordered by their names as Redis lists them.
+    pub fn users(&self) -> Vec<&Arc<User>> {
+        let mut users: Vec<_> = self.users.values().map(|account| &account.user).collect();
+        users.sort_unstable_by(|one, other| one.name().cmp(other.name()));
+        users
+    }
+
+    /// Which of the users that ever had this name it is.
+    pub fn incarnation(&self, name: &[u8]) -> Option<Incarnation> {
+        self.users.get(name).map(|account| account.incarnation)
     }
 
     /// The user that a new session is logged in as without a password: `default`, if it is on and `nopass`.
@@ -113,7 +208,18 @@ impl Policy {
         if gate::is_cross_protocol(request) {
             return Verdict::Deny(Reason::CrossProtocol);
         }
-        let (request, resolution) = match self.gates.name(request.name()) {
+        let (request, resolution) = self.resolve(request, scratch);
+        self.judge_resolved(facts, request, resolution)
+    }
+
+    /// What a request's name means to clients, after renaming; with it the request under the command's original name,
+    /// which `scratch` takes if it differs.
+    pub fn resolve<'a>(
+        &'a self,
+        request: Request<'a>,
+        scratch: &'a mut RequestBuf,
+    ) -> (Request<'a>, Resolution<'a>) {
+        match self.gates.name(request.name()) {
             Named::AsSent => (request, self.table.resolve(request)),
             Named::Hidden => (request, Resolution::UnknownCommand),
             Named::AliasOf(original) => {
@@ -122,7 +228,30 @@ impl Policy {
                 let request = scratch.as_request();
                 (request, self.table.resolve(request))
             }
-        };
+        }
+    }
+
+    /// What the ACL alone says of a request that a user would send: without login and gates, as `ACL DRYRUN` asks.
+    /// `spec` is what the request resolved to, and takes its number of arguments.
+    ///
+    /// # Errors
+    /// The denial that Redis would report.
+    pub fn permits(&self, user: &User, spec: &Spec, request: Request<'_>) -> Result<(), Denial> {
+        user.permits(request, spec, |visitor| visit_uses(spec, request, visitor))
+    }
+
+    /// Judges a request again that was judged before and is kept as it was to be sent ([`Judged::request`]), so under
+    /// the command's original name: a transaction's queue, at EXEC.
+    pub fn judge_again<'a>(&'a self, facts: Facts<'_>, request: Request<'a>) -> Verdict<'a> {
+        self.judge_resolved(facts, request, self.table.resolve(request))
+    }
+
+    fn judge_resolved<'a>(
+        &'a self,
+        facts: Facts<'_>,
+        request: Request<'a>,
+        resolution: Resolution<'a>,
+    ) -> Verdict<'a> {
         if facts.user.is_none() && self.upstream.as_ref().is_some_and(|upstream| upstream.login_first) {
             match resolution {
                 Resolution::Known(spec) if spec.flags.contains(flag::NO_AUTH) => {}
@@ -179,9 +308,10 @@ fn permit<'a>(facts: Facts<'_>, spec: &'a Spec, request: Request<'_>) -> Result<
         return Ok(());
     }
     user.permits(request, spec, |visitor| visit_uses(spec, request, visitor)).map_err(|denial| match denial {
-        Denial::Channel { .. } => Reason::Channel,
+        Denial::Channel { index } => Reason::Channel(index),
         Denial::Command => Reason::Command(spec),
-        Denial::Key { .. } | Denial::Unclear => Reason::Key,
+        Denial::Key { index } => Reason::Key(Some(index)),
+        Denial::Unclear => Reason::Key(None),
         Denial::SortPattern { option: SortOption::By, .. } => Reason::SortPattern("BY"),
         Denial::SortPattern { option: SortOption::Get, .. } => Reason::SortPattern("GET"),
     })

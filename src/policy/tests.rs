@@ -81,7 +81,7 @@ fn checks_are_made_in_the_order_of_redis_7() {
             ("app", "EVAL x 1 other", "Key"),
             ("app", "EVAL x 1 app:k", "Script"),
             ("all", "CONFIG SET dir /tmp", "ProtectedConfig"),
-            ("all", "CONFIG GET requirepass", "CredentialConfig"),
+            ("all", "CONFIG SET masterauth x", "CredentialConfig"),
             ("all", "MONITOR", "Unavailable"),
             ("app", "GET app:k", "Allow"),
             ("app", "PUBLISH app:c m", "Allow"),

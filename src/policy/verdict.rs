@@ -55,16 +55,16 @@ impl<'a> Judged<'a> {
 /// Why a command is refused. Log, metrics and the reply share it; [`Reason::reply`](super::Reason::reply) words it.
 #[derive(Clone, Copy, Debug)]
 pub enum Reason<'a> {
-    /// A channel that the user may not access.
-    Channel,
+    /// A channel that the user may not access; which argument it is.
+    Channel(usize),
     /// A command or subcommand that the user may not run.
     Command(&'a Spec),
     /// `POST` or `Host:`: somebody talks HTTP to us. The session is closed without a reply, as Redis does.
     CrossProtocol,
     /// CONFIG GET or SET of the upstream's own credentials.
     CredentialConfig,
-    /// A key that the user may not access.
-    Key,
+    /// A key that the user may not access; which argument it is, if that is certain.
+    Key(Option<usize>),
     /// The number of arguments is wrong.
     Arity(&'a Spec),
     /// A command that Redis guards by configuration (DEBUG, MODULE).

@@ -28,8 +28,8 @@ impl Reason<'_> {
             Reason::Arity(spec) => {
                 format!("ERR wrong number of arguments for '{}' command", spec.name).into_bytes()
             }
-            Reason::Channel if version >= Version::V7_2 => b"NOPERM No permissions to access a channel".to_vec(),
-            Reason::Channel => {
+            Reason::Channel(_) if version >= Version::V7_2 => b"NOPERM No permissions to access a channel".to_vec(),
+            Reason::Channel(_) => {
                 b"NOPERM this user has no permissions to access one of the channels used as arguments".to_vec()
             }
             Reason::Command(spec) => no_permission(version, user, &spec.name),
@@ -37,8 +37,8 @@ impl Reason<'_> {
                 b"NOPERM the upstream's credentials cannot be read or changed through redkeep".to_vec()
             }
             Reason::CrossProtocol => Vec::new(),
-            Reason::Key if version >= Version::V7_2 => b"NOPERM No permissions to access a key".to_vec(),
-            Reason::Key => {
+            Reason::Key(_) if version >= Version::V7_2 => b"NOPERM No permissions to access a key".to_vec(),
+            Reason::Key(_) => {
                 b"NOPERM this user has no permissions to access one of the keys used as arguments".to_vec()
             }
             Reason::ProtectedCommand(name) => format!(

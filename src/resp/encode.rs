@@ -55,6 +55,23 @@ pub fn null(out: &mut BytesMut, protocol: Protocol) {
     }
 }
 
+/// Appends a number with a fraction: `,value`, or a bulk string in RESP2; in the fewest digits that say it exactly.
+pub fn double(out: &mut BytesMut, value: f64, protocol: Protocol) {
+    let text = value.to_string();
+    match protocol {
+        Protocol::Resp2 => bulk(out, text.as_bytes()),
+        Protocol::Resp3 => line(out, b',', text.as_bytes()),
+    }
+}
+
+/// Appends the null of an array (an EXEC whose watched keys changed): `*-1` or `_`.
+pub fn null_array(out: &mut BytesMut, protocol: Protocol) {
+    out.put_slice(match protocol {
+        Protocol::Resp2 => b"*-1\r\n",
+        Protocol::Resp3 => b"_\r\n",
+    });
+}
+
 /// Appends a text that is meant to be read (INFO, CLIENT LIST): `=len txt:text`, or a bulk string in RESP2.
 pub fn verbatim(out: &mut BytesMut, text: &[u8], protocol: Protocol) {
     match protocol {

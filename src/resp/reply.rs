@@ -368,6 +368,18 @@ pub fn items(frame: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// How many items a framed aggregate announces: a map twice as many as pairs. `None` for a null and for any other reply.
+pub fn announced_items(frame: &[u8]) -> Option<usize> {
+    let (mark, rest) = frame.split_first()?;
+    let Header::Complete { value, .. } = header(rest) else { return None };
+    let count = usize::try_from(value).ok()?;
+    match mark {
+        b'*' | b'~' | b'>' => Some(count),
+        b'%' => count.checked_mul(2),
+        _ => None,
+    }
+}
+
 fn split_item(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (mark, rest) = bytes.split_first()?;
     let (item, after) = match mark {

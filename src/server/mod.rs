@@ -20,9 +20,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, mpsc};
 use tracing::warn;
 
-use crate::policy::Live;
 use crate::session::SessionId;
 use crate::upstream;
+use crate::users::Users;
 use listener::{Accepted, Listener};
 use worker::{Arrival, Message, Ticket};
 
@@ -89,7 +89,7 @@ impl Server {
     ///
     /// # Errors
     /// The first address that cannot be bound; nothing keeps running then.
-    pub fn start(settings: &Settings, live: &Arc<Live>, on_up: &Arc<Notify>) -> Result<Server, StartError> {
+    pub fn start(settings: &Settings, users: &Arc<Users>, on_up: &Arc<Notify>) -> Result<Server, StartError> {
         let mut listeners = Vec::new();
         for (bind, tls) in &settings.listeners {
             let listener =
@@ -100,10 +100,10 @@ impl Server {
         let mut threads = Vec::new();
         for number in 0..settings.workers.max(1) {
             let (messages, inbox) = mpsc::unbounded_channel();
-            let (settings, live, on_up) = (settings.clone(), live.clone(), on_up.clone());
+            let (settings, users, on_up) = (settings.clone(), users.clone(), on_up.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || worker::run(&settings, live, on_up, inbox))
+                .spawn(move || worker::run(&settings, users, on_up, inbox))
                 .map_err(StartError::Worker)?;
             threads.push(thread);
             workers.push(Handle { messages, clients: Arc::default() });
@@ -123,16 +123,17 @@ impl Server {
         &self.addresses
     }
 
-    /// Lets every session look at the policy again.
-    pub fn wake(&self) {
-        self.tell(|| Message::Wake);
+    /// A function that lets every session look at the policy again, from any thread.
+    pub fn waker(&self) -> impl Fn() + Send + Sync + 'static {
+        let workers = self.workers.clone();
+        move || tell(&workers, || Message::Wake)
     }
 
     /// Stops accepting and waits until every session has answered what it owes, `timeout` at most. True if none was
     /// cut off.
     pub async fn drain(self, timeout: Duration) -> bool {
         self.stop_accepting();
-        self.tell(|| Message::Drain);
+        tell(&self.workers, || Message::Drain);
         let ended = async {
             while !self.threads.iter().all(JoinHandle::is_finished) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -144,18 +145,18 @@ impl Server {
     fn stop_accepting(&self) {
         self.acceptors.iter().for_each(tokio::task::JoinHandle::abort);
     }
-
-    fn tell(&self, message: impl Fn() -> Message) {
-        for worker in self.workers.iter() {
-            // A worker that is gone has nobody left to tell.
-            let _ = worker.messages.send(message());
-        }
-    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop_accepting();
+    }
+}
+
+fn tell(workers: &[Handle], message: impl Fn() -> Message) {
+    for worker in workers {
+        // A worker that is gone has nobody left to tell.
+        let _ = worker.messages.send(message());
     }
 }
 

@@ -16,9 +16,9 @@ use tracing::debug;
 
 use super::Settings;
 use super::listener::{Accepted, TlsSlot, tcp, unix};
-use crate::policy::Live;
 use crate::session::{Ends, Outbox, Session, SessionId, Shared};
 use crate::upstream::Pool;
+use crate::users::Users;
 
 /// What Redis tells a client whom protected mode refuses, word for word.
 const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no \
@@ -83,7 +83,7 @@ struct Worker {
 /// tell it anything any more.
 pub(super) fn run(
     settings: &Settings,
-    live: Arc<Live>,
+    users: Arc<Users>,
     on_up: Arc<Notify>,
     messages: mpsc::UnboundedReceiver<Message>,
 ) -> std::io::Result<()> {
@@ -92,7 +92,8 @@ pub(super) fn run(
     local.block_on(&runtime, async {
         let worker = Rc::new(Worker {
             shared: Rc::new(Shared {
-                live,
+                live: users.live().clone(),
+                users,
                 pool: Pool::new(settings.upstream.clone(), on_up),
                 draining: Cell::new(false),
             }),

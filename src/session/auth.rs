@@ -10,8 +10,9 @@ use tracing::info;
 use super::local::set_name;
 use super::replies::NOT_SENT;
 use super::state::State;
+use crate::acl::LogReason;
 use crate::policy::{Policy, Reason, Version, WRONGPASS};
-use crate::resp::{Protocol, Request, encode};
+use crate::resp::{Protocol, Request, encode, integer};
 
 const NO_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the default user. \
                            Are you sure your configuration is correct?";
@@ -27,7 +28,7 @@ pub(super) fn auth(policy: &Policy, state: &mut State, request: Request<'_>, out
     if request.len() == 2 && default_needs_none {
         return encode::error(out, NO_PASSWORD.as_bytes());
     }
-    if login(policy, state, name, password) {
+    if login(policy, state, name, password, request.name()) {
         encode::simple(out, "OK");
     } else {
         encode::error(out, WRONGPASS.as_bytes());
@@ -44,7 +45,7 @@ pub(super) fn hello(policy: &Policy, state: &mut State, request: Request<'_>, ou
         // Before 6.0. Clients then go on with AUTH.
         return encode::error(out, &Reason::UnknownCommand.reply(policy.version(), b"", request));
     };
-    let protocol = match request.arg(1).map(protocol_version) {
+    let protocol = match request.arg(1).map(integer) {
         None => None,
         Some(Some(2)) => Some(Protocol::Resp2),
         Some(Some(3)) => Some(Protocol::Resp3),
@@ -82,11 +83,11 @@ fn options(policy: &Policy, state: &mut State, request: Request<'_>) -> Result<(
             return Err(syntax(option));
         }
         if at_once {
-            apply(policy, state, credentials.take(), name.take())?;
+            apply(policy, state, request.name(), credentials.take(), name.take())?;
         }
     }
     if !at_once {
-        apply(policy, state, credentials, None)?;
+        apply(policy, state, request.name(), credentials, None)?;
     }
     if state.user.is_none() {
         let option = if at_once { "HELLO AUTH <user> <pass>" } else { "HELLO <proto> AUTH <user> <pass>" };
@@ -96,30 +97,34 @@ fn options(policy: &Policy, state: &mut State, request: Request<'_>) -> Result<(
         );
         return Err(text.into_bytes());
     }
-    apply(policy, state, None, name)
+    apply(policy, state, request.name(), None, name)
 }
 
 fn apply(
     policy: &Policy,
     state: &mut State,
+    word: &[u8],
     credentials: Option<(&[u8], &[u8])>,
     name: Option<&[u8]>,
 ) -> Result<(), Vec<u8>> {
     if let Some((user, password)) = credentials
-        && !login(policy, state, user, password)
+        && !login(policy, state, user, password, word)
     {
         return Err(WRONGPASS.as_bytes().to_vec());
     }
     name.map_or(Ok(()), |name| set_name(state, name))
 }
 
-fn login(policy: &Policy, state: &mut State, name: &[u8], password: &[u8]) -> bool {
+/// `word` is what the client called the command that logs in; as Redis, the ACL log shows it as it was sent.
+fn login(policy: &Policy, state: &mut State, name: &[u8], password: &[u8], word: &[u8]) -> bool {
     match policy.login(name, password) {
         Some(user) => {
-            state.user = Some(user.clone());
+            state.become_user(policy, Some(user));
             true
         }
         None => {
+            let command = String::from_utf8_lossy(word).to_ascii_lowercase();
+            state.note(LogReason::Auth, word, name, &command);
             info!(client = state.ends.client, "login failed");
             false
         }
@@ -131,10 +136,4 @@ fn syntax(option: &[u8]) -> Vec<u8> {
     text.extend_from_slice(option);
     text.push(b'\'');
     text
-}
-
-/// Redis' `string2ll`: no plus sign, no leading zeros, no spaces.
-fn protocol_version(text: &[u8]) -> Option<i64> {
-    let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    (number.to_string().as_bytes() == text).then_some(number)
 }

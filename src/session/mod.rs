@@ -8,6 +8,7 @@ mod auth;
 mod links;
 mod local;
 mod replies;
+mod rewrite;
 mod state;
 mod step;
 mod transaction;
@@ -28,11 +29,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tracing::debug;
 
 use crate::command::flag;
-use crate::policy::{Judged, Live, Policy};
+use crate::policy::{Incarnation, Judged, Live, Policy, Verdict};
 use crate::resp::{Limits, RequestBuf, Scanned, Scanner, encode};
-use crate::upstream::{Link, Pool};
+use crate::upstream::{Link, Pool, Sink};
+use crate::users::Users;
 use links::{Links, Pick};
 use replies::NOT_SENT;
+use rewrite::{ConfigView, QueueWitness, Replay};
 
 /// Space for one read from the client.
 const READ_BYTES: usize = 16 * 1024;
@@ -50,6 +53,8 @@ const MAX_READ_AHEAD_BYTES: usize = 64 * 1024;
 pub struct Shared {
     /// The policy in force.
     pub live: Arc<Live>,
+    /// The users, for those who may change them.
+    pub users: Arc<Users>,
     /// The worker's links.
     pub pool: Pool,
     /// Set when the worker drains: sessions end as soon as they owe no reply.
@@ -68,6 +73,7 @@ pub struct Session<S> {
     /// Room for a reply of Redkeep's own.
     reply: BytesMut,
     outbox: Rc<Outbox>,
+    witness: Rc<QueueWitness>,
     links: Links,
     /// Length of a request that was scanned but has to wait.
     waiting: Option<usize>,
@@ -82,6 +88,8 @@ enum Stop {
     Backlog,
     /// All complete requests are handled.
     NeedsInput,
+    /// The request may have changed the policy, which the next one is to be judged by.
+    NewPolicy,
     /// The next request has to wait for the replies to earlier ones.
     Unsettled,
 }
@@ -90,6 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// A session for a client that has just connected.
     pub fn new(stream: S, id: SessionId, ends: Ends, shared: Rc<Shared>) -> Self {
         let state = State::new(id, ends, &shared.live.load());
+        let outbox = Rc::new(Outbox::default());
         Session {
             stream,
             shared,
@@ -98,7 +107,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             scanner: Scanner::default(),
             scratch: RequestBuf::default(),
             reply: BytesMut::new(),
-            outbox: Rc::new(Outbox::default()),
+            witness: Rc::new(QueueWitness::new(outbox.clone())),
+            outbox,
             links: Links::default(),
             waiting: None,
             input_ended: false,
@@ -135,7 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let reads = match stop {
                 Stop::Backlog if flushed.is_ready() => continue,
                 Stop::Backlog => false,
-                Stop::NeedsInput => true,
+                Stop::NeedsInput | Stop::NewPolicy => true,
                 Stop::Unsettled => self.input.len() < MAX_READ_AHEAD_BYTES,
             };
             if self.closing || self.input_ended || !reads {
@@ -176,8 +186,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok(if written.is_ready() { flushed } else { Poll::Pending })
     }
 
-    /// Handles requests until one has to wait or there is none. The policy is read once for all of them.
+    /// Handles requests until one has to wait or there is none.
     fn handle_input(&mut self) -> Stop {
+        loop {
+            if let Some(stop) = self.handle_batch() {
+                return stop;
+            }
+        }
+    }
+
+    /// The same, with the policy that is in force at its beginning; `None` when the session itself has changed it.
+    fn handle_batch(&mut self) -> Option<Stop> {
         let shared = self.shared.clone();
         let policy = shared.live.load();
         if self.state.generation != policy.generation() && !self.state.refresh(&policy) {
@@ -190,18 +209,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         while !self.closing {
             if self.outbox.backlog() >= MAX_BACKLOG_BYTES {
-                return Stop::Backlog;
+                return Some(Stop::Backlog);
             }
             if self.outbox.is_crowded() {
-                return Stop::Unsettled;
+                return Some(Stop::Unsettled);
             }
-            if let Some(stop) = self.handle_request(&policy) {
-                let idle = stop == Stop::NeedsInput && self.outbox.is_settled() && self.input.is_empty();
-                self.closing |= idle && shared.draining.get() && !self.state.transaction.holds_link();
-                return stop;
+            match self.handle_request(&policy) {
+                Some(Stop::NewPolicy) => return None,
+                Some(stop) => {
+                    let idle = stop == Stop::NeedsInput && self.outbox.is_settled() && self.input.is_empty();
+                    self.closing |= idle && shared.draining.get() && !self.state.transaction.holds_link();
+                    return Some(stop);
+                }
+                None => {}
             }
         }
-        Stop::NeedsInput
+        Some(Stop::NeedsInput)
     }
 
     /// Handles the first request of the buffer. `None` when it is done with.
@@ -212,11 +235,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Err(stop) => return stop,
         };
         let Session {
-            input, scanner, state, scratch, reply, outbox, links, shared, waiting, closing, ..
+            input,
+            scanner,
+            state,
+            scratch,
+            reply,
+            outbox,
+            witness,
+            links,
+            shared,
+            waiting,
+            closing,
+            ..
         } = self;
         let request = scanner.request(input);
         let settled = outbox.is_settled();
+        let mut next = None;
         match step(policy, state, request, scratch, settled, reply) {
+            Action::Administer { judged } => {
+                local::administer(&shared.users, policy, state, judged, reply);
+                outbox.reply(reply);
+                // Who has deleted their own user gets the reply, and then the end.
+                *closing = state.user.is_some() && state.incarnation != current_incarnation(shared, state);
+                next = Some(Stop::NewPolicy);
+            }
             Action::Close => {
                 self.abandon();
                 return None;
@@ -235,13 +277,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                         *waiting = Some(length);
                         return Some(Stop::Unsettled);
                     }
-                    Pick::Link(link) if send(&link, judged, then, outbox) => {
-                        transaction::sent(state, then, policy)
+                    Pick::Link(link)
+                        if send(
+                            &link,
+                            judged,
+                            then,
+                            outbox,
+                            sink(then, judged, policy, state, shared, outbox, witness),
+                        ) =>
+                    {
+                        if then == Then::BeginTransaction {
+                            witness.reset();
+                        }
+                        transaction::sent(state, then, judged, policy);
                     }
                     Pick::Link(_) | Pick::None => {
                         encode::error(reply, NOT_SENT.as_bytes());
                         outbox.reply(reply);
                     }
+                }
+            }
+            Action::Replay { exec, errors } => {
+                if witness.saw_refusal() {
+                    transaction::abort(state, reply);
+                    links.end_lease();
+                    outbox.reply(reply);
+                } else if !links
+                    .lease
+                    .as_ref()
+                    .is_some_and(|link| replay(link, policy, state, exec, errors, outbox))
+                {
+                    encode::error(reply, NOT_SENT.as_bytes());
+                    outbox.reply(reply);
                 }
             }
             Action::Reply => outbox.reply(reply),
@@ -251,7 +318,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
         }
         input.advance(length);
-        None
+        for (event, client) in state.notes.drain(..) {
+            shared.users.note(event, client);
+        }
+        next
     }
 
     /// The length of the first request of the buffer. `Err(None)`: something else was there, and is dealt with.
@@ -311,12 +381,74 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 }
 
+/// The incarnation of the session's user in the policy that is in force now.
+fn current_incarnation(shared: &Shared, state: &State) -> Option<Incarnation> {
+    shared.live.load().incarnation(state.user_name())
+}
+
+/// Where the reply to a request goes: to the outbox, for some with a stop on the way.
+fn sink(
+    then: Then,
+    judged: Judged<'_>,
+    policy: &Policy,
+    state: &State,
+    shared: &Shared,
+    outbox: &Rc<Outbox>,
+    witness: &Rc<QueueWitness>,
+) -> Rc<dyn Sink> {
+    match then {
+        Then::Queued => witness.clone(),
+        Then::RewriteConfig => Rc::new(ConfigView {
+            outbox: outbox.clone(),
+            own: local::own_values(&shared.users, policy, judged.request()),
+            protocol: state.protocol,
+        }),
+        _ => outbox.clone(),
+    }
+}
+
+/// Sends what is left of a transaction's queue once more, and EXEC after it. False if it certainly did not leave.
+fn replay(
+    link: &Link,
+    policy: &Policy,
+    state: &mut State,
+    exec: Judged<'_>,
+    errors: Vec<Option<Vec<u8>>>,
+    outbox: &Rc<Outbox>,
+) -> bool {
+    let queue = std::mem::take(&mut state.queue);
+    let allowed: Vec<&RequestBuf> = queue
+        .requests
+        .iter()
+        .zip(&errors)
+        .filter(|(_, error)| error.is_none())
+        .map(|(request, _)| request)
+        .collect();
+    // DISCARD and MULTI before them, EXEC after them.
+    let outstanding = allowed.len().saturating_add(3);
+    let sink: Rc<dyn Sink> = Rc::new(Replay::new(outbox.clone(), outstanding, errors));
+    let sent = link.restart_transaction(&sink)
+        && allowed.iter().all(|request| match policy.judge_again(state.facts(), request.as_request()) {
+            Verdict::Allow(judged) => link.send(judged, sink.clone(), false),
+            Verdict::Deny(_) => false,
+        })
+        && link.send(exec, sink.clone(), true);
+    state.transaction = Transaction::default();
+    if sent {
+        outbox.take_slot();
+    } else {
+        // Whatever is on its way is only queued, and is forgotten with the link.
+        link.close();
+    }
+    sent
+}
+
 /// Sends a judged request and takes the slot of its reply. False if it certainly did not leave.
-fn send(link: &Link, judged: Judged<'_>, then: Then, outbox: &Rc<Outbox>) -> bool {
+fn send(link: &Link, judged: Judged<'_>, then: Then, outbox: &Rc<Outbox>, sink: Rc<dyn Sink>) -> bool {
     if then == Then::ReleaseAfterReply && judged.spec().flags.contains(flag::BLOCKING) {
         link.wait_patiently();
     }
-    let sent = link.send(judged, outbox.clone(), then != Then::Queued);
+    let sent = link.send(judged, sink, then != Then::Queued);
     if sent {
         outbox.take_slot();
     }

@@ -1,11 +1,14 @@
 //! What one session is at a moment: who, where, in which protocol, and in which transaction.
 
+use std::fmt;
 use std::sync::Arc;
 
-use crate::acl::User;
-use crate::policy::{Facts, Policy};
-use crate::resp::Protocol;
+use crate::acl::{Event, LogContext, LogReason, User};
+use crate::policy::{Facts, Gates, Incarnation, Policy};
+use crate::resp::{Protocol, RequestBuf};
 use crate::upstream::LinkKey;
+
+use super::local::describe_client;
 
 /// A session's number, unique in the process: what CLIENT ID and HELLO show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +32,8 @@ pub struct State {
     pub ends: Ends,
     /// Who is logged in.
     pub user: Option<Arc<User>>,
+    /// Which of the users that ever had this name it is.
+    pub incarnation: Option<Incarnation>,
     /// The generation of the policy that `user` was taken from.
     pub generation: u64,
     /// Database.
@@ -43,6 +48,23 @@ pub struct State {
     pub lib_ver: Vec<u8>,
     /// MULTI and WATCH.
     pub transaction: Transaction,
+    /// What MULTI has queued.
+    pub queue: Queue,
+    /// What is to be written into the ACL log: events, each with a line about this client.
+    pub notes: Vec<(Event, String)>,
+}
+
+/// The commands that a transaction has queued at the upstream, kept to be judged again if the policy changes before EXEC.
+#[derive(Default)]
+pub struct Queue {
+    /// As they were sent; incomplete once they were too many bytes.
+    pub requests: Vec<RequestBuf>,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Whether some were not kept.
+    pub incomplete: bool,
+    /// The gates at MULTI: what they hid or renamed then is not seen in `requests`.
+    pub gates: Gates,
 }
 
 /// MULTI and WATCH of a session.
@@ -62,6 +84,13 @@ pub struct Transaction {
     pub generation: u64,
 }
 
+impl fmt::Debug for Queue {
+    /// SECURITY: what is queued may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
 impl Transaction {
     /// Whether the session needs its leased link to go on.
     pub fn holds_link(self) -> bool {
@@ -72,10 +101,11 @@ impl Transaction {
 impl State {
     /// A new session under `policy`: logged in only if the default user needs no password.
     pub fn new(id: SessionId, ends: Ends, policy: &Policy) -> Self {
-        State {
+        let mut state = State {
             id,
             ends,
-            user: policy.anonymous().cloned(),
+            user: None,
+            incarnation: None,
             generation: policy.generation(),
             db: 0,
             protocol: Protocol::Resp2,
@@ -83,22 +113,36 @@ impl State {
             lib_name: Vec::new(),
             lib_ver: Vec::new(),
             transaction: Transaction::default(),
-        }
+            queue: Queue::default(),
+            notes: Vec::new(),
+        };
+        state.become_user(policy, policy.anonymous());
+        state
     }
 
-    /// Takes the session's user from a newer policy. False if the user is gone: the session must end, as with
-    /// ACL LOAD.
+    /// Makes the session that of `user`, or of nobody.
+    pub fn become_user(&mut self, policy: &Policy, user: Option<&Arc<User>>) {
+        self.incarnation = user.and_then(|user| policy.incarnation(user.name()));
+        self.user = user.cloned();
+    }
+
+    /// Takes the session's user from a newer policy. False if the user is gone, be it that another one has the name
+    /// now: the session must end, as after ACL DELUSER and ACL LOAD.
     #[must_use]
     pub fn refresh(&mut self, policy: &Policy) -> bool {
         self.generation = policy.generation();
         let Some(user) = &self.user else { return true };
-        match policy.user(user.name()) {
-            Some(user) => {
-                self.user = Some(user.clone());
-                true
-            }
-            None => false,
+        if policy.incarnation(user.name()) != self.incarnation {
+            return false;
         }
+        self.user = policy.user(user.name()).cloned();
+        true
+    }
+
+    /// Notes a denial, or a failed login, for the ACL log. `command` is what the client runs; `username` whom it is about.
+    pub fn note(&mut self, reason: LogReason, object: &[u8], username: &[u8], command: &str) {
+        let context = if self.transaction.queueing { LogContext::Multi } else { LogContext::Toplevel };
+        self.notes.push((Event::new(reason, context, object, username), describe_client(self, command)));
     }
 
     /// The facts that a verdict needs.
@@ -118,10 +162,11 @@ impl State {
 
     /// RESET: back to how a new session begins. The library's name stays, as in Redis.
     pub fn reset(&mut self, policy: &Policy) {
-        self.user = policy.anonymous().cloned();
+        self.become_user(policy, policy.anonymous());
         self.db = 0;
         self.protocol = Protocol::Resp2;
         self.name.clear();
         self.transaction = Transaction::default();
+        self.queue = Queue::default();
     }
 }

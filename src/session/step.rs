@@ -4,6 +4,7 @@ use bytes::BytesMut;
 
 use super::state::State;
 use super::{auth, local, transaction};
+use crate::acl::LogReason;
 use crate::command::Affinity;
 use crate::command::keys::affinity;
 use crate::policy::{Judged, Policy, Reason, Verdict};
@@ -17,6 +18,11 @@ pub enum Action<'a> {
     Close,
     /// Sends the reply in `out`, then ends the session.
     CloseAfterReply,
+    /// Has the request answered by [`Users`](crate::users::Users): it changes users, or shows the ACL log.
+    Administer {
+        /// The permit.
+        judged: Judged<'a>,
+    },
     /// Closes the leased link, then sends the reply in `out`.
     EndLease,
     /// Sends the request on a link.
@@ -27,6 +33,13 @@ pub enum Action<'a> {
         route: Route,
         /// What the session is to remember once the request is on its way.
         then: Then,
+    },
+    /// Queues the transaction once more on its link, without the commands that are no longer allowed, and executes it.
+    Replay {
+        /// The EXEC.
+        exec: Judged<'a>,
+        /// For each command of the queue the error in its place, or nothing if it is allowed.
+        errors: Vec<Option<Vec<u8>>>,
     },
     /// Sends the reply in `out`.
     Reply,
@@ -54,6 +67,8 @@ pub enum Then {
     EndWatch,
     /// Nothing.
     Nothing,
+    /// CONFIG GET: its reply is rewritten.
+    RewriteConfig,
     /// A transaction has queued it.
     Queued,
     /// The command may block: the link is free when the reply is there.
@@ -82,6 +97,9 @@ pub fn step<'a>(
     if let Some(action) = transaction::step(policy, state, judged, settled, out) {
         return action;
     }
+    if local::administers(judged) {
+        return Action::Administer { judged };
+    }
     match affinity(spec, judged.request()) {
         Affinity::Local => match &*spec.name {
             "auth" => auth::auth(policy, state, judged.request(), out),
@@ -97,7 +115,8 @@ pub fn step<'a>(
             return Action::Forward { judged, route: Route::Leased, then: Then::ReleaseAfterReply };
         }
         Affinity::Shared => {
-            return Action::Forward { judged, route: Route::Shared, then: Then::Nothing };
+            let then = if local::is_config_get(judged) { Then::RewriteConfig } else { Then::Nothing };
+            return Action::Forward { judged, route: Route::Shared, then };
         }
         // The transaction has taken the former, and the policy refused the latter. Doubt means deny.
         Affinity::LeasedWhileState | Affinity::Unavailable => {
@@ -120,6 +139,7 @@ fn refuse<'a>(
         return Action::Close;
     }
     let text = reason.reply(policy.version(), state.user_name(), request);
+    note_denial(state, request, reason);
     let is_exec = match reason {
         Reason::Arity(spec) | Reason::Command(spec) | Reason::Unauthenticated(Some(spec)) => {
             spec.name == "exec"
@@ -133,6 +153,24 @@ fn refuse<'a>(
     state.transaction.doomed |= state.transaction.queueing;
     encode::error(out, &text);
     Action::Reply
+}
+
+/// Notes for the ACL log what the ACL has denied; other refusals are none of its business.
+pub(super) fn note_denial(state: &mut State, request: Request<'_>, reason: Reason<'_>) {
+    let argument = |index: usize| request.arg(index).unwrap_or_default();
+    let (kind, object) = match reason {
+        Reason::Channel(index) => (LogReason::Channel, argument(index)),
+        Reason::Command(spec) => (LogReason::Command, spec.name.as_bytes()),
+        Reason::Key(Some(index)) => (LogReason::Key, argument(index)),
+        Reason::Key(None) => (LogReason::Key, &b""[..]),
+        _ => return,
+    };
+    let command = match reason {
+        Reason::Command(spec) => spec.name.to_string(),
+        _ => String::from_utf8_lossy(request.name()).to_ascii_lowercase(),
+    };
+    let username = state.user_name().to_vec();
+    state.note(kind, object, &username, &command);
 }
 
 fn reset<'a>(policy: &Policy, state: &mut State, settled: bool, out: &mut BytesMut) -> Action<'a> {

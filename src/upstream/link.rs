@@ -38,6 +38,9 @@ const STABLE: Duration = Duration::from_secs(1);
 /// Largest reply, as Redis' `proto-max-bulk-len` by default.
 const MAX_BULK_BYTES: usize = 512 * 1024 * 1024;
 
+const DISCARD: &[u8] = b"*1\r\n$7\r\nDISCARD\r\n";
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+
 /// Where the replies of one session go.
 pub trait Sink {
     /// The reply to the session's oldest open request on this link.
@@ -161,6 +164,17 @@ impl Link {
     /// Returns false, and keeps nothing, if the upstream is certainly unreachable just now.
     #[must_use]
     pub fn send(&self, judged: Judged<'_>, sink: Rc<dyn Sink>, executes: bool) -> bool {
+        self.append(judged.wire(), sink, executes)
+    }
+
+    /// Empties the queue of the transaction that is open on this link: two requests, DISCARD and MULTI, whose replies go to
+    /// `sink`. False as with [`Link::send`]; then the link is dead, and the queue with it.
+    #[must_use]
+    pub fn restart_transaction(&self, sink: &Rc<dyn Sink>) -> bool {
+        [DISCARD, MULTI].into_iter().all(|wire| self.append(wire, sink.clone(), false))
+    }
+
+    fn append(&self, wire: &[u8], sink: Rc<dyn Sink>, executes: bool) -> bool {
         let mut inner = self.inner.borrow_mut();
         let open = matches!(inner.phase, Phase::Up | Phase::Connecting);
         if !open || inner.unwritten.len() > MAX_UNWRITTEN_BYTES {
@@ -170,7 +184,7 @@ impl Link {
             inner.progress = Instant::now();
         }
         let start = inner.written.saturating_add(inner.unwritten.len() as u64);
-        inner.unwritten.extend_from_slice(judged.wire());
+        inner.unwritten.extend_from_slice(wire);
         inner.slots.push_back(Slot { sink, start, executes });
         inner.wake();
         true

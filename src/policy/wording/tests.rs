@@ -50,8 +50,12 @@ fn every_reason_has_the_words_of_its_version() {
         ))
     };
     let rows: Vec<(Reason<'_>, &str, [String; 5])> = vec![
-        (Reason::Key, "GET x", acl(key, key, "NOPERM No permissions to access a key")),
-        (Reason::Channel, "PUBLISH x m", acl(channel, channel, "NOPERM No permissions to access a channel")),
+        (Reason::Key(Some(1)), "GET x", acl(key, key, "NOPERM No permissions to access a key")),
+        (
+            Reason::Channel(1),
+            "PUBLISH x m",
+            acl(channel, channel, "NOPERM No permissions to access a channel"),
+        ),
         (Reason::Command(spec("set")), "SeT a 1", denied("set", "set")),
         (Reason::Command(spec("config|get")), "config GeT x", denied("config", "config|get")),
         (Reason::Arity(spec("get")), "GeT", same("ERR wrong number of arguments for 'get' command")),

@@ -63,14 +63,20 @@ pub(super) fn set_info(state: &mut State, request: Request<'_>, out: &mut BytesM
 /// `CLIENT INFO`: the fields of Redis that say something about a client; those about its memory are left out, as they
 /// would describe Redkeep's buffers.
 pub(super) fn info(state: &State, out: &mut BytesMut) {
+    let line = format!("{}\n", describe(state, "client|info"));
+    encode::verbatim(out, line.as_bytes(), state.protocol);
+}
+
+/// A client in one line, as CLIENT INFO and the ACL log show it; `command` is the one that it runs.
+pub(in crate::session) fn describe(state: &State, command: &str) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let resp = match state.protocol {
         crate::resp::Protocol::Resp2 => 2,
         crate::resp::Protocol::Resp3 => 3,
     };
-    let line = format!(
-        "id={} addr={} laddr={} name={} db={} sub=0 psub=0 ssub=0 multi=-1 cmd=client|info user={} lib-name={} \
-         lib-ver={} resp={resp}\n",
+    format!(
+        "id={} addr={} laddr={} name={} db={} sub=0 psub=0 ssub=0 multi=-1 cmd={command} user={} lib-name={} \
+         lib-ver={} resp={resp}",
         state.id.0,
         state.ends.client,
         state.ends.listener,
@@ -79,6 +85,5 @@ pub(super) fn info(state: &State, out: &mut BytesMut) {
         text(state.user_name()),
         text(&state.lib_name),
         text(&state.lib_ver),
-    );
-    encode::verbatim(out, line.as_bytes(), state.protocol);
+    )
 }

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use crate::policy::Policy;
-use crate::resp::{Request, encode};
+use crate::resp::{Request, encode, integer};
 use crate::session::replies::NOT_SENT;
 use crate::session::state::State;
 
@@ -14,9 +14,7 @@ pub(super) fn select(policy: &Policy, state: &mut State, request: Request<'_>, o
     let Some(upstream) = policy.upstream() else {
         return encode::error(out, NOT_SENT.as_bytes());
     };
-    let text = request.arg(1).unwrap_or_default();
-    let number = std::str::from_utf8(text).ok().and_then(|text| text.parse::<i64>().ok());
-    let Some(number) = number.filter(|number| number.to_string().as_bytes() == text) else {
+    let Some(number) = integer(request.arg(1).unwrap_or_default()) else {
         return encode::error(out, b"ERR value is not an integer or out of range");
     };
     match (i32::try_from(number), u32::try_from(number)) {

@@ -1,21 +1,29 @@
 //! Commands that Redkeep answers itself, about its own clients and users, in Redis' reply shapes.
 
+mod acl;
 mod client;
+mod config;
 mod connection;
 
-pub(super) use client::{INVALID_NAME, is_valid_name, set_name};
+pub(super) use client::{INVALID_NAME, describe as describe_client, is_valid_name, set_name};
+pub(super) use config::{
+    OwnValues, is_get as is_config_get, own_values, rewrite as rewrite_config, shows_own,
+};
 
 use bytes::BytesMut;
 
 use super::state::State;
 use crate::policy::{Judged, Policy, Reason};
 use crate::resp::encode;
+use crate::users::Users;
 
 /// Answers a local command other than AUTH, HELLO, QUIT and RESET.
 pub(super) fn answer(policy: &Policy, state: &mut State, judged: Judged<'_>, out: &mut BytesMut) {
     let request = judged.request();
+    if acl::answer(policy, state, judged, out) {
+        return;
+    }
     match &*judged.spec().name {
-        "acl|whoami" => encode::bulk(out, state.user_name()),
         "client|getname" => client::get_name(state, out),
         "client|id" => encode::integer(out, i64::try_from(state.id.0).unwrap_or(i64::MAX)),
         "client|info" => client::info(state, out),
@@ -23,5 +31,24 @@ pub(super) fn answer(policy: &Policy, state: &mut State, judged: Judged<'_>, out
         "client|setname" => client::set_name_command(state, request, out),
         "select" => connection::select(policy, state, request, out),
         _ => encode::error(out, &Reason::Unavailable(judged.spec()).reply(policy.version(), b"", request)),
+    }
+}
+
+/// Whether a request changes users, or shows what happened to them: one for [`administer`].
+pub(super) fn administers(judged: Judged<'_>) -> bool {
+    acl::is_administrative(&judged.spec().name) || config::sets_own(judged)
+}
+
+/// Answers a request that [`administers`].
+pub(super) fn administer(
+    users: &Users,
+    policy: &Policy,
+    state: &State,
+    judged: Judged<'_>,
+    out: &mut BytesMut,
+) {
+    match &*judged.spec().name {
+        "config|set" => config::set(users, judged.request(), out),
+        _ => acl::administer(users, policy, state, judged, out),
     }
 }

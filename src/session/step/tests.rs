@@ -49,7 +49,7 @@ fn transaction(name: &str) -> Transaction {
 
 fn state(policy: &Policy, user: &str) -> State {
     let mut state = State::new(SessionId(7), Ends::default(), policy);
-    state.user = policy.user(user.as_bytes()).cloned();
+    state.become_user(policy, policy.user(user.as_bytes()));
     state
 }
 
@@ -58,10 +58,20 @@ fn outcome(policy: &Policy, state: &mut State, line: &str, settled: bool) -> Str
     let request = RequestBuf::from_args(&words(line));
     let (mut scratch, mut out) = (RequestBuf::default(), BytesMut::new());
     let action = match step(policy, state, request.as_request(), &mut scratch, settled, &mut out) {
+        Action::Administer { .. } => "Administer".to_owned(),
         Action::Close => "Close".to_owned(),
         Action::CloseAfterReply => "CloseAfterReply".to_owned(),
         Action::EndLease => "EndLease".to_owned(),
         Action::Forward { route, then, .. } => format!("{route:?} {then:?}"),
+        Action::Replay { errors, .. } => {
+            let shown = |error: &Option<Vec<u8>>| match error {
+                Some(text) => {
+                    String::from_utf8_lossy(text).rsplit(": ").next().unwrap_or_default().to_owned()
+                }
+                None => "run".to_owned(),
+            };
+            format!("Replay {:?}", errors.iter().map(shown).collect::<Vec<_>>())
+        }
         Action::Reply => String::new(),
         Action::Settle => "Settle".to_owned(),
     };
@@ -256,8 +266,98 @@ fn a_request_that_was_sent_changes_the_transaction() {
     ] {
         let mut state = state(&policy, "app");
         state.transaction = transaction(before);
-        sent(&mut state, then, &policy);
+        let request = RequestBuf::from_args(&["GET", "app:k"]);
+        let mut scratch = RequestBuf::default();
+        let Verdict::Allow(judged) = policy.judge(state.facts(), request.as_request(), &mut scratch) else {
+            panic!("app may read its keys");
+        };
+        sent(&mut state, then, judged, &policy);
+        let queued = usize::from(then == Then::Queued);
+        assert_eq!(state.queue.requests.len(), queued, "{then:?} when {before}");
         assert_eq!(state.transaction, after, "{then:?} when {before}");
+    }
+}
+
+/// The rows of SEMANTICS for EXEC: what is no longer allowed is an error in its place, the rest runs.
+#[test]
+fn exec_judges_the_queue_again_when_the_policy_has_changed() {
+    let before = policy(Version::V7_0, USERS, &[]);
+    for (rules, lines, expected) in [
+        ("~app:* &* +@all", &["GET app:k", "PUBLISH c m"][..], "Leased EndTransaction"),
+        (
+            "~app:* &* +@all",
+            &["GET app:k", "GET other"],
+            r#"Replay ["run", "no permission to touch the specified keys"]"#,
+        ),
+        (
+            "~* &* -@all +exec",
+            &["GET app:k"],
+            r#"Replay ["no permission to execute the command or subcommand"]"#,
+        ),
+        (
+            "~* +@all",
+            &["PUBLISH c m", "GET app:k"],
+            r#"Replay ["no permission to access one of the channels used as arguments", "run"]"#,
+        ),
+        (
+            "~* &* -@all +get",
+            &["GET app:k"],
+            "EndLease -EXECABORT Transaction discarded because of: NOPERM this user has no permissions to run the 'exec' command",
+        ),
+    ] {
+        let mut state = state(&before, "admin");
+        sent_line(&before, &mut state, "MULTI", Then::BeginTransaction);
+        lines.iter().for_each(|line| sent_line(&before, &mut state, line, Then::Queued));
+        let after = policy(Version::V7_0, &[("admin", &format!("on nopass {rules}"))], &[]);
+        state.user = after.user(b"admin").cloned();
+        // Another generation than the one at MULTI.
+        state.transaction.generation = 7;
+        assert_eq!(outcome(&after, &mut state, "EXEC", true), expected, "{rules}: {lines:?}");
+    }
+}
+
+fn sent_line(policy: &Policy, state: &mut State, line: &str, then: Then) {
+    let request = RequestBuf::from_args(&words(line));
+    let mut scratch = RequestBuf::default();
+    let Verdict::Allow(judged) = policy.judge(state.facts(), request.as_request(), &mut scratch) else {
+        panic!("{line} is allowed");
+    };
+    sent(state, then, judged, policy);
+}
+
+#[test]
+fn a_queue_that_is_too_large_or_was_renamed_is_not_judged_again() {
+    let policy = policy(Version::V7_0, USERS, &[("KEYS", "")]);
+    let renamed = self::policy_renamed();
+    for (other, bytes) in [(&policy, 17 * 1024 * 1024), (&renamed, 1)] {
+        let mut state = state(&policy, "app");
+        sent_line(&policy, &mut state, "MULTI", Then::BeginTransaction);
+        sent_line(&policy, &mut state, &format!("SET app:k {}", "x".repeat(bytes)), Then::Queued);
+        state.transaction.generation = 7;
+        let expected = format!("EndLease {RULES_CHANGED}");
+        assert_eq!(outcome(other, &mut state, "EXEC", true), expected);
+        assert_eq!(state.transaction, IDLE);
+    }
+}
+
+fn policy_renamed() -> Policy {
+    policy(Version::V7_0, USERS, &[("KEYS", ""), ("SET", "put")])
+}
+
+/// DISCARD forgets the watches, so a queue that is to be sent anew cannot keep its promise.
+#[test]
+fn a_watched_transaction_that_lost_a_right_runs_nothing() {
+    let before = policy(Version::V7_0, USERS, &[]);
+    let after = policy(Version::V7_0, &[("admin", "on nopass ~a ~b -@all +get +exec")], &[]);
+    for (protocol, null) in [(Protocol::Resp2, "*-1"), (Protocol::Resp3, "_")] {
+        let mut state = state(&before, "admin");
+        state.protocol = protocol;
+        sent_line(&before, &mut state, "WATCH a", Then::Watch);
+        sent_line(&before, &mut state, "MULTI", Then::BeginTransaction);
+        sent_line(&before, &mut state, "SET b 1", Then::Queued);
+        state.user = after.user(b"admin").cloned();
+        state.transaction.generation = 7;
+        assert_eq!(outcome(&after, &mut state, "EXEC", true), format!("EndLease {null}"));
     }
 }
 
@@ -266,7 +366,7 @@ fn each_command_travels_on_the_link_that_it_needs() {
     let lines: &[(&str, &str)] = &[
         ("GET k", "Shared Nothing"),
         ("PUBLISH c m", "Shared Nothing"),
-        ("CONFIG GET maxmemory", "Shared Nothing"),
+        ("CONFIG GET maxmemory", "Shared RewriteConfig"),
         ("BLPOP k 0", "Leased ReleaseAfterReply"),
         ("BLMOVE a b LEFT LEFT 0", "Leased ReleaseAfterReply"),
         ("BZMPOP 0 1 k MIN", "Leased ReleaseAfterReply"),
@@ -368,7 +468,7 @@ proptest! {
         let request = RequestBuf::from_args(&words(line));
         let (mut scratch, mut out) = (RequestBuf::default(), BytesMut::from("earlier"));
         match step(&policy, &mut state, request.as_request(), &mut scratch, settled, &mut out) {
-            Action::Forward { .. } | Action::Settle => {
+            Action::Administer { .. } | Action::Forward { .. } | Action::Replay { .. } | Action::Settle => {
                 prop_assert_eq!(&*out, b"earlier");
                 prop_assert_eq!(format!("{state:?}"), shown);
             }

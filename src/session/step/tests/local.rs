@@ -218,13 +218,16 @@ fn a_newer_policy_brings_the_user_of_the_same_name() {
     let old = policy(Version::V7_0, USERS, &[]);
     let mut state = state(&old, "app");
     let newer = policy(Version::V7_0, &[("default", "off"), ("app", "on >pw -@all")], &[]);
+    let newer = old.replaced_by(&newer);
     assert!(state.refresh(&newer));
     assert_eq!(
         outcome(&newer, &mut state, "GET app:k", true),
         "-NOPERM this user has no permissions to run the 'get' command"
     );
-    let without = policy(Version::V7_0, &[("default", "on nopass +@all ~*")], &[]);
+    let without = newer.without_user(b"app");
     assert!(!state.refresh(&without), "the user is gone");
+    let namesake = without.with_user((**old.user(b"app").unwrap()).clone());
+    assert!(!state.refresh(&namesake), "another one has the name");
     state.user = None;
     assert!(state.refresh(&without), "nobody cannot go");
     assert!(state.user.is_none(), "and is not logged in by a reload");

@@ -1,0 +1,310 @@
+//! The users in force: who changes them, where they are kept, and the ACL log.
+//!
+//! [`Users`] is what `ACL SETUSER`, `DELUSER`, `LOAD`, `SAVE` and `CONFIG SET requirepass` act on. Every change makes a new
+//! [`Policy`] and publishes it; the sessions of all workers are woken and obey at their next command. INVARIANT: one
+//! change at a time, each whole or not at all, and none is lost: all go through one lock, which no request that is only
+//! judged ever takes.
+//!
+//! Users come from the ACL file or the configuration ([`Source`]). What a client changes lives until `ACL LOAD`, a
+//! reload of the configuration or the end of the process, unless `ACL SAVE` writes it into the ACL file.
+//!
+//! Mirrors Redis 7.0 and 8.2 (`tests/it/acl_commands.rs` compares). It stands beside `upstream`, knows nothing of
+//! sessions, and does file I/O only for `ACL LOAD` and `ACL SAVE`.
+
+mod file;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tracing::{error, info};
+
+use crate::acl::{Event, Log, PasswordHash, User, parse_file};
+use crate::command::{CommandTable, Reported};
+use crate::policy::{Gates, Live, Policy, Upstream};
+
+/// Redis' text where there is no ACL file.
+const NO_FILE: &str = "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the \
+                       ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a Redis configuration \
+                       file set) in order to store users in the Redis configuration.";
+
+/// Redis' text when the file could not be written. What went wrong is in the log.
+const NOT_SAVED: &str =
+    "ERR There was an error trying to save the ACLs. Please check the server logs for more information";
+
+/// How Redis ends the text of an `ACL LOAD` that failed.
+const NOT_LOADED: &str =
+    "WARNING: ACL errors detected, no change to the previously active ACL rules was performed";
+
+/// What a configuration says of users and gates.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The users, made with the built-in table.
+    pub users: Vec<User>,
+    /// The ACL file that they came from.
+    pub file: Option<PathBuf>,
+    /// The password that replaces those of the default user.
+    pub requirepass: Option<PasswordHash>,
+    /// Rules that hold for everyone.
+    pub gates: Gates,
+    /// `acl.pubsub_default`: whether a new user has all channels.
+    pub all_channels: bool,
+    /// `acl.log_max_len`.
+    pub log_max_len: usize,
+}
+
+/// What an upstream says of itself, as far as the policy depends on it.
+#[derive(Clone, Debug)]
+pub struct Fitting {
+    /// Version, HELLO, databases.
+    pub facts: Upstream,
+    /// Its commands.
+    pub commands: Vec<Reported>,
+}
+
+/// The users in force and everything that changes them. Shared by all workers.
+pub struct Users {
+    live: Arc<Live>,
+    state: Mutex<State>,
+    log: Mutex<Log>,
+    /// Wakes the sessions of all workers.
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+/// What a change starts from, besides the policy in force.
+struct State {
+    source: Source,
+    fitting: Option<Fitting>,
+}
+
+impl Users {
+    /// The users of `source`, for an upstream if it was reached already.
+    pub fn new(source: Source, fitting: Option<Fitting>) -> Users {
+        Users {
+            live: Arc::new(Live::new(compile(&source, source.users.iter(), fitting.as_ref()))),
+            log: Mutex::new(Log::new(source.log_max_len)),
+            state: Mutex::new(State { source, fitting }),
+            wake: OnceLock::new(),
+        }
+    }
+
+    /// The policy in force.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// What is to be called after each change. Set once, when there are workers.
+    pub fn on_change(&self, wake: impl Fn() + Send + Sync + 'static) {
+        // A second one would be a mistake of ours that changes nothing: the first stays.
+        let _ = self.wake.set(Box::new(wake));
+    }
+
+    /// Takes users and gates of a configuration that was read again. Returns the new generation.
+    pub fn replace(&self, source: Source) -> u64 {
+        let mut state = lock(&self.state);
+        lock(&self.log).set_max_len(source.log_max_len);
+        let next = compile(&source, source.users.iter(), state.fitting.as_ref());
+        state.source = source;
+        let policy = self.live.load().replaced_by(&next);
+        self.publish(policy)
+    }
+
+    /// Fits commands, categories and wording to an upstream; the users stay as they are.
+    pub fn fit(&self, fitting: Fitting) -> u64 {
+        let mut state = lock(&self.state);
+        let now = self.live.load();
+        let users = now.users();
+        let next = compile(&state.source, users.into_iter().map(|user| &**user), Some(&fitting));
+        state.fitting = Some(fitting);
+        self.publish(now.replaced_by(&next))
+    }
+
+    fn publish(&self, policy: Policy) -> u64 {
+        let generation = self.live.publish(policy);
+        if let Some(wake) = self.wake.get() {
+            wake();
+        }
+        generation
+    }
+}
+
+// === what clients may ask for ===
+
+impl Users {
+    /// `ACL SETUSER name rules…`: makes or changes a user, by all rules or by none.
+    ///
+    /// # Errors
+    /// The text of the client's error.
+    pub fn set_user(&self, name: &[u8], rules: &[&[u8]]) -> Result<(), Vec<u8>> {
+        let state = lock(&self.state);
+        let now = self.live.load();
+        let table = now.table();
+        let user = match now.user(name) {
+            Some(user) => User::clone(user),
+            None => new_user(name, table, state.source.all_channels)?,
+        };
+        let user = user.set(rules, table).map_err(|error| [b"ERR ", error.reply().as_slice()].concat())?;
+        info!(user = %String::from_utf8_lossy(name), "user changed by ACL SETUSER");
+        self.publish(now.with_user(user));
+        Ok(())
+    }
+
+    /// `ACL DELUSER names…`: how many of them there were. Their sessions end.
+    ///
+    /// # Errors
+    /// Redis' text when `default` is among the names; those before it are deleted then, as in Redis.
+    pub fn delete<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> Result<usize, &'static str> {
+        let _state = lock(&self.state);
+        let mut deleted = 0usize;
+        for name in names {
+            if name == b"default" {
+                return Err("ERR The 'default' user cannot be removed");
+            }
+            let now = self.live.load();
+            if now.user(name).is_some() {
+                deleted = deleted.saturating_add(1);
+                info!(user = %String::from_utf8_lossy(name), "user deleted by ACL DELUSER");
+                self.publish(now.without_user(name));
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// `ACL LOAD`: the users of the ACL file as it is now, all of them or, if there is any mistake, none.
+    ///
+    /// # Errors
+    /// The text of the client's error, with all mistakes of the file.
+    pub fn load(&self) -> Result<(), String> {
+        let state = lock(&self.state);
+        let Some(path) = &state.source.file else { return Err(NO_FILE.to_owned()) };
+        let now = self.live.load();
+        let bytes = std::fs::read(path)
+            .map_err(|error| format!("ERR Error loading ACLs, opening file '{}': {error}", path.display()))?;
+        let users = parse_file(&bytes, now.table()).map_err(|errors| {
+            let texts: Vec<String> = errors
+                .iter()
+                .map(|error| format!("{}:{}: {}. ", path.display(), error.line, error.text))
+                .collect();
+            format!("ERR {}{NOT_LOADED}", texts.concat())
+        })?;
+        let users = with_default(users, state.source.requirepass.as_ref(), now.table());
+        let policy = now.replace_users(users);
+        let generation = self.publish(policy);
+        info!(generation, file = %path.display(), "users loaded by ACL LOAD");
+        Ok(())
+    }
+
+    /// `ACL SAVE`: writes the users in force into the ACL file, whole or not at all.
+    ///
+    /// # Errors
+    /// The text of the client's error; the log has what the system said.
+    pub fn save(&self) -> Result<(), &'static str> {
+        let state = lock(&self.state);
+        let Some(path) = &state.source.file else { return Err(NO_FILE) };
+        let mut text = Vec::new();
+        for user in self.live.load().users() {
+            text.extend_from_slice(&user.describe());
+            text.push(b'\n');
+        }
+        file::replace(path, &text).map_err(|error| {
+            error!(file = %path.display(), %error, "ACL SAVE failed");
+            NOT_SAVED
+        })
+    }
+
+    /// `CONFIG SET requirepass`: the one password of the default user; none at all if it is empty.
+    pub fn set_requirepass(&self, password: &[u8]) {
+        let _state = lock(&self.state);
+        let now = self.live.load();
+        let table = now.table();
+        let default = now.user(b"default").map(|user| User::clone(user));
+        let default = default.unwrap_or_else(|| User::default_open(table));
+        let hash = format!("#{}", PasswordHash::of(password).to_hex());
+        let rule = if password.is_empty() { b"nopass" } else { hash.as_bytes() };
+        // Neither rule can be refused; if one were, nothing would change.
+        if let Ok(user) = default.set(&[b"resetpass", rule], table) {
+            self.publish(now.with_user(user));
+        }
+    }
+
+    /// `CONFIG GET aclfile`: empty if there is none.
+    pub fn file(&self) -> String {
+        let state = lock(&self.state);
+        state.source.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
+    }
+
+    /// `CONFIG GET acl-pubsub-default`: whether new users have all channels.
+    pub fn all_channels(&self) -> bool {
+        lock(&self.state).source.all_channels
+    }
+
+    /// `CONFIG SET acl-pubsub-default`.
+    pub fn set_all_channels(&self, all_channels: bool) {
+        lock(&self.state).source.all_channels = all_channels;
+    }
+
+    /// The ACL log. Hold it shortly: workers wait for each other.
+    pub fn log(&self) -> MutexGuard<'_, Log> {
+        lock(&self.log)
+    }
+
+    /// Adds an event to the ACL log. `client_info` describes the client.
+    pub fn note(&self, event: Event, client_info: String) {
+        self.log().add(event, client_info, unix_ms());
+    }
+}
+
+/// Now, in milliseconds of Unix time.
+pub fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The policy of these users before an upstream: its commands, its wording. Without one, all commands that there are.
+fn compile<'u>(source: &Source, users: impl Iterator<Item = &'u User>, fitting: Option<&Fitting>) -> Policy {
+    let builtin = CommandTable::builtin();
+    let table = match fitting {
+        Some(fitting) => builtin.fitted(&fitting.commands),
+        None => builtin,
+    };
+    let users = users.map(|user| user.rebased(&table)).collect();
+    Policy::new(fitting.map(|fitting| fitting.facts.clone()), table, source.gates.clone(), users)
+}
+
+/// The users with a `default` among them: as defined, or as Redis has it with `requirepass`, or else off. `requirepass`
+/// replaces its passwords. Nobody is the default user rather than one that is more open than was asked for.
+pub fn with_default(
+    mut users: Vec<User>,
+    requirepass: Option<&PasswordHash>,
+    table: &CommandTable,
+) -> Vec<User> {
+    let place = users.iter().position(|user| user.name() == b"default");
+    let defined = place.map(|place| users.swap_remove(place));
+    users.extend(match (defined, requirepass) {
+        (None, None) => User::new(b"default", table).ok(),
+        (Some(user), None) => Some(user),
+        (defined, Some(hash)) => {
+            let user = defined.unwrap_or_else(|| User::default_open(table));
+            let password = format!("#{}", hash.to_hex());
+            user.set(&[b"resetpass", password.as_bytes()], table).ok()
+        }
+    });
+    users
+}
+
+fn new_user(name: &[u8], table: &CommandTable, all_channels: bool) -> Result<User, Vec<u8>> {
+    let refused = |error: crate::acl::RuleError| format!("ERR {}", error.text()).into_bytes();
+    let user = User::new(name, table).map_err(refused)?;
+    if !all_channels {
+        return Ok(user);
+    }
+    Ok(user.set(&[b"allchannels"], table).unwrap_or(user))
+}
+
+/// A lock whose holder panicked is taken over: every change is made on a copy, so what it guards is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;
