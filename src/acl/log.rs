@@ -119,21 +119,29 @@ impl Log {
 
     /// Takes an event of the client that `client_info` describes; `now_ms` is Unix time.
     pub fn add(&mut self, event: Event, client_info: String, now_ms: u64) {
+        if self.max_len == 0 {
+            // As Redis since 7.2; 7.0 goes on counting in the entries that it has.
+            return self.entries.clear();
+        }
         let known =
             self.entries.iter().take(COMPARED).position(|entry| {
                 entry.event == event && now_ms.saturating_sub(entry.updated_ms) <= GROUPING_MS
             });
-        let entry = match known.and_then(|place| self.entries.remove(place)) {
-            Some(entry) => {
-                Entry { count: entry.count.saturating_add(1), client_info, updated_ms: now_ms, ..entry }
-            }
-            None => {
-                let id = self.next_id;
-                self.next_id = id.wrapping_add(1);
-                Entry { id, count: 1, event, client_info, created_ms: now_ms, updated_ms: now_ms }
-            }
-        };
-        self.entries.push_front(entry);
+        if let Some(entry) = known.and_then(|place| self.entries.remove(place)) {
+            let count = entry.count.saturating_add(1);
+            self.entries.push_front(Entry { count, client_info, updated_ms: now_ms, ..entry });
+            return;
+        }
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(1);
+        self.entries.push_front(Entry {
+            id,
+            count: 1,
+            event,
+            client_info,
+            created_ms: now_ms,
+            updated_ms: now_ms,
+        });
         self.entries.truncate(self.max_len);
     }
 
@@ -152,7 +160,7 @@ impl Log {
         self.max_len
     }
 
-    /// Changes how many entries are kept. As in Redis, a longer log is cut when the next event comes.
+    /// Changes how many entries are kept. As in Redis, a longer log is cut when the next entry comes.
     pub fn set_max_len(&mut self, max_len: usize) {
         self.max_len = max_len;
     }

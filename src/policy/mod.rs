@@ -104,11 +104,9 @@ impl Policy {
         policy
     }
 
-    /// This policy without the user of that name (`ACL DELUSER`).
-    pub fn without_user(&self, name: &[u8]) -> Policy {
-        let mut policy = self.clone();
-        policy.users.remove(name);
-        policy
+    /// Takes the user of that name out (`ACL DELUSER`). False if there was none.
+    pub fn remove_user(&mut self, name: &[u8]) -> bool {
+        self.users.remove(name).is_some()
     }
 
     fn clone_without_users(&self) -> Policy {

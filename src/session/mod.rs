@@ -199,7 +199,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn handle_batch(&mut self) -> Option<Stop> {
         let shared = self.shared.clone();
         let policy = shared.live.load();
-        if self.state.generation != policy.generation() && !self.state.refresh(&policy) {
+        // A session that is closing already owes its last reply, also to who has deleted their own user.
+        let stale = !self.closing && self.state.generation != policy.generation();
+        if stale && !self.state.refresh(&policy) {
             debug!(client = self.state.ends.client, "the session's user is gone");
             self.abandon();
         }

@@ -144,7 +144,7 @@ impl Users {
             None => new_user(name, table, state.source.all_channels)?,
         };
         let user = user.set(rules, table).map_err(|error| [b"ERR ", error.reply().as_slice()].concat())?;
-        info!(user = %String::from_utf8_lossy(name), "user changed by ACL SETUSER");
+        info!(user = ?String::from_utf8_lossy(name), "user changed by ACL SETUSER");
         self.publish(now.with_user(user));
         Ok(())
     }
@@ -152,20 +152,23 @@ impl Users {
     /// `ACL DELUSER names…`: how many of them there were. Their sessions end.
     ///
     /// # Errors
-    /// Redis' text when `default` is among the names; those before it are deleted then, as in Redis.
-    pub fn delete<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> Result<usize, &'static str> {
+    /// Redis' text when `default` is among the names; then nobody is deleted.
+    pub fn delete(&self, names: &[&[u8]]) -> Result<usize, &'static str> {
+        if names.contains(&&b"default"[..]) {
+            return Err("ERR The 'default' user cannot be removed");
+        }
         let _state = lock(&self.state);
+        let mut policy = Policy::clone(&self.live.load());
         let mut deleted = 0usize;
         for name in names {
-            if name == b"default" {
-                return Err("ERR The 'default' user cannot be removed");
+            if !policy.remove_user(name) {
+                continue;
             }
-            let now = self.live.load();
-            if now.user(name).is_some() {
-                deleted = deleted.saturating_add(1);
-                info!(user = %String::from_utf8_lossy(name), "user deleted by ACL DELUSER");
-                self.publish(now.without_user(name));
-            }
+            deleted = deleted.saturating_add(1);
+            info!(user = ?String::from_utf8_lossy(name), "user deleted by ACL DELUSER");
+        }
+        if deleted > 0 {
+            self.publish(policy);
         }
         Ok(deleted)
     }

@@ -90,7 +90,7 @@ fn a_user_who_is_deleted_and_made_again_is_another_one() {
     let first = incarnation();
     users.set_user(b"app", &[b"off"]).unwrap();
     assert_eq!(incarnation(), first, "a change keeps sessions");
-    assert_eq!(users.delete([&b"app"[..], b"nobody", b"app"].into_iter()), Ok(1));
+    assert_eq!(users.delete(&[b"app", b"nobody", b"app"]), Ok(1));
     assert_eq!(incarnation(), None);
     users.set_user(b"app", &[b"on"]).unwrap();
     assert!(incarnation().is_some() && incarnation() != first);
@@ -99,7 +99,7 @@ fn a_user_who_is_deleted_and_made_again_is_another_one() {
 #[test]
 fn the_default_user_cannot_be_deleted() {
     let users = users(None);
-    let refused = users.delete([&b"default"[..], b"app"].into_iter());
+    let refused = users.delete(&[b"app", b"default"]);
     assert_eq!(refused, Err("ERR The 'default' user cannot be removed"));
     assert!(line(&users, "app").is_some() && line(&users, "default").is_some());
 }

@@ -1,5 +1,6 @@
 //! The program as its users meet it: the real binary, a real Redis, real TLS, real clients.
 //!
+//! - `acl_commands`: ACL commands, CONFIG of users, EXEC after a change of rights, compared with real servers
 //! - `acl_oracle`: random rules, each decision compared with `ACL DRYRUN`
 //! - `check`: `redkeep check` on broken configurations
 //! - `clients`: redis-cli, redis-benchmark, redis-py, the `redis` crate (0.24 and newest)
@@ -23,6 +24,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod acl_commands;
 mod acl_oracle;
 mod check;
 mod clients;

@@ -40,7 +40,7 @@ pub(super) fn answer(policy: &Policy, state: &State, judged: Judged<'_>, out: &m
             Some(user) => show_user(policy, user, state.protocol, out),
             None => encode::null(out, state.protocol),
         },
-        "acl|help" => help(out),
+        "acl|help" => help(policy, out),
         "acl|list" => {
             let users = policy.users();
             encode::array(out, users.len());
@@ -67,7 +67,7 @@ pub(in crate::session) fn administer(
 ) {
     let request = judged.request();
     let done: Result<(), Vec<u8>> = match &*judged.spec().name {
-        "acl|deluser" => match users.delete(request.args(2)) {
+        "acl|deluser" => match users.delete(&request.args(2).collect::<Vec<_>>()) {
             Ok(count) => return encode::integer(out, i64::try_from(count).unwrap_or(i64::MAX)),
             Err(text) => Err(text.into()),
         },
@@ -232,7 +232,7 @@ fn generate_password(policy: &Policy, request: Request<'_>, out: &mut BytesMut) 
     encode::bulk(out, hex.as_bytes());
 }
 
-const HELP: [&str; 29] = [
+const HELP: [&str; 28] = [
     "ACL <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "CAT [<category>]",
     "    List all commands that belong to <category>, or all command categories",
@@ -261,12 +261,13 @@ const HELP: [&str; 29] = [
     "WHOAMI",
     "    Return the current connection username.",
     "HELP",
-    "    Print this help.",
 ];
 
-fn help(out: &mut BytesMut) {
-    encode::array(out, HELP.len());
-    HELP.iter().for_each(|line| encode::simple(out, line));
+fn help(policy: &Policy, out: &mut BytesMut) {
+    let last =
+        if policy.version() < Version::V7_2 { "    Prints this help." } else { "    Print this help." };
+    encode::array(out, HELP.len().saturating_add(1));
+    HELP.iter().chain([&last]).for_each(|line| encode::simple(out, line));
 }
 
 // === the log ===
