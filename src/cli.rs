@@ -1,5 +1,6 @@
-//! The command line: `run`, `check`, `demo`, `healthcheck`.
+//! The command line: `run`, `check`, `explain`, `demo`, `healthcheck`.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -7,8 +8,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app::{App, Ended, block_on};
 use crate::config::{Plan, Problems};
+use crate::explain::Question;
+use crate::policy::Version;
 use crate::server::StartError;
-use crate::{demo, health, logging};
+use crate::{demo, explain, health, logging};
 
 /// A usage or configuration error, as clap's own.
 const EXIT_USAGE: u8 = 2;
@@ -20,6 +23,17 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 something that i
 cannot be bound.
 Signals: SIGHUP reloads users, their passwords, rename rules and the listeners' certificates; SIGTERM and SIGINT end in order, a second one \
 at once.";
+
+const EXPLAIN_HELP: &str = "\
+The verdict comes first, with the error that the client would get; then what the command is and which keys and channels \
+it uses; then what the user's rules say to each of these, selector by selector, and by which rule; then the smallest \
+rules that would turn the verdict. The upstream is not asked, so commands of its modules are not known here.
+
+Examples:
+  redkeep explain --config redkeep.yaml --user app -- GET other:1
+  redkeep explain --config redkeep.yaml --user app -- CONFIG SET maxmemory 1gb && echo allowed
+
+Exit codes: 0 allowed, 1 denied, 2 wrong usage or configuration.";
 
 /// The authenticating, TLS-terminating proxy in front of a real Redis.
 #[derive(Parser)]
@@ -35,6 +49,9 @@ enum Command {
     Run(ConfigArgs),
     /// Say all that is wrong with a configuration, with file:line:column; binds no port
     Check(ConfigArgs),
+    /// Say whether a user may run a command, by which rule, and what would change that; connects to nothing
+    #[command(after_help = EXPLAIN_HELP)]
+    Explain(ExplainArgs),
     /// Show the main job on this machine: a real, open Redis behind a guarded TLS port
     Demo(DemoArgs),
     /// Ask a running proxy whether it serves: for HEALTHCHECK in containers
@@ -55,6 +72,21 @@ struct ConfigArgs {
 }
 
 #[derive(Args)]
+struct ExplainArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Whose rules
+    #[arg(short, long, value_name = "NAME")]
+    user: OsString,
+    /// Order of checks and error texts of this Redis, for example 6.2 or 7.0; without it, those of the newest
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    upstream_version: Option<Version>,
+    /// The command as a client sends it, with its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(Args)]
 struct DemoArgs {
     /// Stop after the scene, with exit code 0 only if every result was the expected one
     #[arg(long)]
@@ -66,6 +98,12 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run(&args.config),
         Command::Check(args) => check(&args.config),
+        Command::Explain(args) => {
+            let command: Vec<&OsStr> = args.command.iter().map(OsString::as_os_str).collect();
+            let version = args.upstream_version;
+            let config = &args.config.config;
+            explain::main(&Question { config, user: &args.user, version, command: &command })
+        }
         Command::Demo(args) => demo::main(args.check),
         Command::Healthcheck(args) => health::main(&args.config),
     }
@@ -109,6 +147,10 @@ fn check(path: &Path) -> ExitCode {
         }
         Err(problems) => report(&problems),
     }
+}
+
+fn version(text: &str) -> Result<Version, &'static str> {
+    Version::parse(text).ok_or("write two numbers, such as 7.0")
 }
 
 fn report(problems: &Problems) -> ExitCode {

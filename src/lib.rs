@@ -12,7 +12,8 @@
 //! - [`session`]: one client; [`session::step`] decides, [`session::Session`] does
 //! - [`server`]: listeners, TLS, workers
 //! - [`config`]: the configuration file, with all its faults at once
-//! - [`app`]: puts it together, reloads; [`logging`], [`health`], [`demo`], [`cli`]: the program around it
+//! - [`app`]: puts it together, reloads; [`logging`], [`health`], [`explain`], [`demo`], [`cli`]: the
+//!   program around it
 //!
 //! The way of a request: a worker's session reads bytes → [`resp::Scanner`] finds a request → [`session::step`] asks →
 //! [`policy::Policy::judge`] answers with a [`policy::Judged`] permit or a [`policy::Reason`] →
@@ -25,6 +26,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod demo;
+pub mod explain;
 pub mod health;
 pub mod logging;
 pub mod policy;

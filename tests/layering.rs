@@ -27,6 +27,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("logging", 10),
     ("health", 11),
     ("demo", 11),
+    ("explain", 11),
     ("cli", 12),
 ];
 

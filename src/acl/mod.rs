@@ -4,6 +4,7 @@
 //! - [`User`], [`Selector`]: rules applied; [`User::permits`] is the decision
 //! - [`parse_rules`], [`parse_file`]: users from text
 //! - [`Secret`], [`PasswordHash`], [`verify`]: passwords
+//! - [`explain`]: which rule decided, for people
 //! - [`Glob`]: Redis' patterns
 //! - [`Log`]: what `ACL LOG` shows
 //!
@@ -14,6 +15,7 @@
 //! Mirrors Redis 7.0.15, established by experiment: `tests/it/acl_oracle.rs` compares decisions with `ACL DRYRUN`, and
 //! the unit tests replay the errors of `ACL SETUSER`. Where Redis and this differ on purpose, the module says so.
 
+pub mod explain;
 mod file;
 mod glob;
 mod log;

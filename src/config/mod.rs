@@ -27,6 +27,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 pub use check::check_files;
+pub use nearest::nearest_name;
 pub use plan::Plan;
 pub use problems::{Located, Position, Problem, Problems};
 pub use settings::{

@@ -1,4 +1,4 @@
-//! Which known key was probably meant by an unknown one.
+//! Which known key or name was probably meant by an unknown one.
 
 /// What to write instead of `key`, given the names that are known in its place.
 ///
@@ -25,6 +25,13 @@ pub(super) fn advice(key: &str, known: &[&'static str]) -> String {
             None => format!("known keys are {}", list(known, ", ")),
         },
     }
+}
+
+/// Which of `names` was probably meant by `name`, if any is near.
+pub fn nearest_name<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let (edits, nearest) = names.into_iter().map(|known| (edits(name, known), known)).min()?;
+    // As above, a third may be wrong.
+    (edits <= nearest.len().div_ceil(3) && edits < name.len()).then_some(nearest)
 }
 
 /// Where keys belong that people write in the wrong place or know from redis.conf.
@@ -103,5 +110,21 @@ mod tests {
             assert_eq!(advice(key, &known), expected, "{key}");
         }
         assert!(advice(&"a".repeat(100_000), &known).starts_with("known keys"));
+    }
+
+    #[test]
+    fn slips_find_the_name_that_was_meant() {
+        let names = ["admin", "app", "default"];
+        for (name, expected) in [
+            ("ap", Some("app")),
+            ("Admin", Some("admin")),
+            ("dfeault", Some("default")),
+            ("payroll", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest_name(name, names), expected, "{name}");
+        }
+        assert_eq!(nearest_name("app", []), None);
     }
 }

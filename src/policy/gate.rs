@@ -111,6 +111,12 @@ impl Gates {
         let hidden = self.hidden.iter().any(|hidden| hidden.eq_ignore_ascii_case(name));
         if hidden { Named::Hidden } else { Named::AsSent }
     }
+
+    /// What clients call the renamed command `original`, in any case; `None` if it is disabled.
+    pub(super) fn alias_of(&self, original: &[u8]) -> Option<&[u8]> {
+        let known = self.originals.iter().find(|(_, known)| known.as_bytes().eq_ignore_ascii_case(original));
+        known.map(|(alias, _)| &**alias)
+    }
 }
 
 /// Whether the request is the first line of an HTTP request: somebody's browser was made to talk to us.

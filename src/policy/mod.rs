@@ -7,6 +7,7 @@
 //! The order of the checks is that of Redis 7 (`processCommand`): cross-protocol guard, existence, arity, protected
 //! commands, login, ACL. (Valkey since 8.1 asks for the login right after the first of them.)
 
+mod explain;
 mod facts;
 mod gate;
 mod live;
@@ -16,6 +17,7 @@ mod verdict;
 mod version;
 mod wording;
 
+pub use explain::{Explanation, Naming, Suggestion};
 pub use facts::{Hello, HelloFrame, Upstream};
 pub use gate::{CREDENTIALS, Gates, Rename, is_credential};
 pub use live::Live;

@@ -77,11 +77,18 @@ struct State {
     fitting: Option<Fitting>,
 }
 
+impl Source {
+    /// The policy for an upstream. Without one, that of all commands that there are.
+    pub fn compile(&self, fitting: Option<&Fitting>) -> Policy {
+        compile(self, self.users.iter(), fitting)
+    }
+}
+
 impl Users {
     /// The users of `source`, for an upstream if it was reached already.
     pub fn new(source: Source, fitting: Option<Fitting>) -> Users {
         Users {
-            live: Arc::new(Live::new(compile(&source, source.users.iter(), fitting.as_ref()))),
+            live: Arc::new(Live::new(source.compile(fitting.as_ref()))),
             log: Mutex::new(Log::new(source.log_max_len)),
             state: Mutex::new(State { source, fitting }),
             wake: OnceLock::new(),
@@ -103,7 +110,7 @@ impl Users {
     pub fn replace(&self, source: Source) -> u64 {
         let mut state = lock(&self.state);
         lock(&self.log).set_max_len(source.log_max_len);
-        let next = compile(&source, source.users.iter(), state.fitting.as_ref());
+        let next = source.compile(state.fitting.as_ref());
         state.source = source;
         let policy = self.live.load().replaced_by(&next);
         self.publish(policy)

@@ -1,0 +1,213 @@
+//! Why a request gets its verdict: what decided, gate or rule, and what would turn it. For people, not for sessions.
+//!
+//! The verdict is that of [`Policy::judge`], asked once for the user as it is and once for a user who may do everything,
+//! which tells the gates from the rules. A suggestion is applied to the user and judged again; what does not turn the
+//! verdict is never suggested, and no rule that could be left out.
+
+use std::sync::Arc;
+
+use super::gate::Named;
+use super::{Facts, Policy, Reason, Upstream, Verdict, Version, visit_uses};
+use crate::acl::User;
+use crate::acl::explain::{self, Demand, EVERYTHING, Finding};
+use crate::command::{Resolution, Spec, flag};
+use crate::resp::{Request, RequestBuf};
+
+/// Longest list of rules that is searched for superfluous ones: each costs a verdict.
+const MAX_SHRUNK: usize = 64;
+
+/// Why a request gets its verdict.
+#[derive(Debug)]
+pub struct Explanation<'a> {
+    /// Why it is denied; `None`: it is allowed.
+    pub denied: Option<Reason<'a>>,
+    /// Why it is denied even to a user who may do everything; no rule of a user changes that.
+    pub gate: Option<Reason<'a>>,
+    /// What the client's word for the command is.
+    pub naming: Naming<'a>,
+    /// What the command is; for an unknown subcommand, its container.
+    pub spec: Option<&'a Spec>,
+    /// What it uses; nothing if its arguments are too few or too many.
+    pub demand: Demand,
+    /// What the user's root permissions and selectors say, in this order. Empty where the rules are not asked.
+    pub findings: Vec<Finding>,
+    /// What turns the verdict when it is added to the user's rules; of several, the first is the plainest.
+    pub suggestions: Vec<Suggestion>,
+}
+
+/// What a name means under `commands.rename`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming<'a> {
+    /// Not renamed.
+    AsSent,
+    /// An alias of this command.
+    AliasOf(&'a str),
+    /// A command that clients call by this alias.
+    RenamedTo(&'a [u8]),
+    /// A command that is disabled.
+    Disabled,
+}
+
+/// Rules to add at the end of a user's rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suggestion {
+    /// The rules, each a token of `ACL SETUSER`.
+    pub rules: Vec<Vec<u8>>,
+    /// Whether they are a selector of their own, which leaves all other permissions as they are.
+    pub own_selector: bool,
+}
+
+impl Policy {
+    /// Explains the verdict on `request`, all of whose bytes are attacker-controlled, for a session of `user`, which
+    /// must be of this policy. `scratch` takes requests that are encoded anew.
+    pub fn explain<'a>(
+        &'a self,
+        user: &User,
+        request: Request<'a>,
+        scratch: &'a mut [RequestBuf; 2],
+    ) -> Explanation<'a> {
+        let [first, second] = scratch;
+        let denied = denial(self.judge(facts(user), request, first));
+        let open = User::default_open(&self.table);
+        let gate = denied.and_then(|_| denial(self.judge(facts(&open), request, second)));
+        let (naming, original) = self.original(request);
+        let original = original.as_request();
+        let spec = match self.table.resolve(original) {
+            _ if matches!(naming, Naming::RenamedTo(_) | Naming::Disabled) => None,
+            Resolution::Known(spec) | Resolution::UnknownSubcommand(spec) => Some(spec),
+            Resolution::UnknownCommand => None,
+        };
+        let demand = match spec.filter(|spec| spec.accepts(original.len())) {
+            Some(spec) => Demand::of(|visitor| visit_uses(spec, original, visitor)),
+            None => Demand::default(),
+        };
+        let findings = match spec.filter(|_| denied.is_none_or(asks_rules)) {
+            Some(spec) => explain::explain(user, original, spec, &demand, &self.table),
+            None => Vec::new(),
+        };
+        let suggestions = match (spec, denied) {
+            (Some(spec), None) if !spec.flags.contains(flag::NO_AUTH) => {
+                let rules = explain::denying(user, original, spec, &findings, &self.table);
+                self.suggestion(user, request, rules, false).into_iter().collect()
+            }
+            (Some(spec), Some(_)) if gate.is_none() => self.allowing(user, request, spec, &demand, &findings),
+            _ => Vec::new(),
+        };
+        Explanation { denied, gate, naming, spec, demand, findings, suggestions }
+    }
+
+    /// This policy as it would judge and word in front of an upstream of this version that has all commands.
+    pub fn before(self, version: Version) -> Policy {
+        // What SELECT and HELLO are answered is none of a verdict.
+        let upstream = Upstream { version, login_first: false, databases: 0, hello: None };
+        Policy { upstream: Some(Arc::new(upstream)), ..self }
+    }
+
+    /// The names of all users, sorted.
+    pub fn user_names(&self) -> Vec<&[u8]> {
+        let mut names: Vec<&[u8]> = self.users.keys().map(|name| &**name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn original(&self, request: Request<'_>) -> (Naming<'_>, RequestBuf) {
+        let args: Vec<&[u8]> = request.args(0).collect();
+        match self.gates.name(request.name()) {
+            Named::AsSent => (Naming::AsSent, RequestBuf::from_args(&args)),
+            Named::AliasOf(original) => {
+                let args: Vec<&[u8]> = std::iter::once(original.as_bytes()).chain(request.args(1)).collect();
+                (Naming::AliasOf(original), RequestBuf::from_args(&args))
+            }
+            Named::Hidden => {
+                let alias = self.gates.alias_of(request.name());
+                (alias.map_or(Naming::Disabled, Naming::RenamedTo), RequestBuf::from_args(&args))
+            }
+        }
+    }
+
+    fn allowing(
+        &self,
+        user: &User,
+        request: Request<'_>,
+        spec: &Spec,
+        demand: &Demand,
+        findings: &[Finding],
+    ) -> Vec<Suggestion> {
+        let added = findings.first().map(|root| explain::added_to_root(spec, demand, root));
+        let added = added.and_then(|rules| self.suggestion(user, request, rules, false));
+        // Without keys and channels a selector allows as much as the root permissions.
+        let selector = (!demand.uses.is_empty() || demand.unclear)
+            .then(|| self.suggestion(user, request, explain::own_selector(spec, demand), true))
+            .flatten();
+        if added.is_none() && selector.is_none() {
+            let everything = EVERYTHING.iter().map(|rule| rule.to_vec()).collect();
+            return self.suggestion(user, request, everything, false).into_iter().collect();
+        }
+        added.into_iter().chain(selector).collect()
+    }
+
+    /// `rules`, or a selector of them, without those that are not needed, if they turn the verdict.
+    fn suggestion(
+        &self,
+        user: &User,
+        request: Request<'_>,
+        mut rules: Vec<Vec<u8>>,
+        own_selector: bool,
+    ) -> Option<Suggestion> {
+        let before = self.allows(user, request);
+        let added = |rules: &[Vec<u8>]| {
+            if own_selector { vec![explain::in_parentheses(rules)] } else { rules.to_vec() }
+        };
+        let turns = |rules: &[Vec<u8>]| {
+            let rules = added(rules);
+            let rules: Vec<&[u8]> = rules.iter().map(Vec::as_slice).collect();
+            let after = user.set(&rules, &self.table);
+            after.is_ok_and(|after| self.allows(&after, request) != before)
+        };
+        if !turns(&rules) {
+            return None;
+        }
+        // Rules that deny belong together: the selectors that `clearselectors` forgets must come back.
+        if !before && rules.len() <= MAX_SHRUNK {
+            let mut at = 0;
+            while at < rules.len() {
+                let rule = rules.remove(at);
+                if !turns(&rules) {
+                    rules.insert(at, rule);
+                    at += 1;
+                }
+            }
+        }
+        Some(Suggestion { rules: added(&rules), own_selector })
+    }
+
+    fn allows(&self, user: &User, request: Request<'_>) -> bool {
+        matches!(self.judge(facts(user), request, &mut RequestBuf::default()), Verdict::Allow(_))
+    }
+}
+
+fn facts(user: &User) -> Facts<'_> {
+    Facts { user: Some(user) }
+}
+
+fn denial(verdict: Verdict<'_>) -> Option<Reason<'_>> {
+    match verdict {
+        Verdict::Allow(_) => None,
+        Verdict::Deny(reason) => Some(reason),
+    }
+}
+
+/// Whether the user's rules were asked before a denial for this reason.
+fn asks_rules(reason: Reason<'_>) -> bool {
+    match reason {
+        Reason::Channel(_) | Reason::Command(_) | Reason::Key(_) | Reason::SortPattern(_) => true,
+        Reason::CredentialConfig | Reason::ProtectedConfig(_) | Reason::Script | Reason::Unavailable(_) => {
+            true
+        }
+        Reason::Arity(_) | Reason::CrossProtocol | Reason::ProtectedCommand(_) => false,
+        Reason::Unauthenticated(_) | Reason::UnknownCommand | Reason::UnknownSubcommand(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
