@@ -19,7 +19,7 @@ const EXIT_USAGE: u8 = 2;
 const EXIT_BIND: u8 = 5;
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 something that is needed is missing, 5 an address \
+Exit codes: 0 done, 1 failed (explain: denied), 2 wrong usage or configuration, 3 something that is needed is missing, 5 an address \
 cannot be bound.
 Signals: SIGHUP reloads users, their passwords, rename rules and the listeners' certificates; SIGTERM and SIGINT end in order, a second one \
 at once.";

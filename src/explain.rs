@@ -274,7 +274,8 @@ impl Page<'_> {
             }
             let rules: Vec<String> = suggestion.rules.iter().map(|rule| shown(rule)).collect();
             writeln!(out, "  {}", rules.join(" "))?;
-            if suggestion.rules.iter().any(|rule| rule == b"clearselectors") {
+            let anew = |rule: &Vec<u8>| rule.starts_with(b"(");
+            if self.explanation.denied.is_none() && suggestion.rules.iter().any(anew) {
                 writeln!(out, "(a selector cannot be changed, so all of them are written anew)")?;
             }
         }

@@ -67,9 +67,9 @@ impl Policy {
         scratch: &'a mut [RequestBuf; 2],
     ) -> Explanation<'a> {
         let [first, second] = scratch;
-        let denied = denial(self.judge(facts(user), request, first));
+        let denied = denial(&self.judge(facts(user), request, first));
         let open = User::default_open(&self.table);
-        let gate = denied.and_then(|_| denial(self.judge(facts(&open), request, second)));
+        let gate = denied.and_then(|_| denial(&self.judge(facts(&open), request, second)));
         let (naming, original) = self.original(request);
         let original = original.as_request();
         let spec = match self.table.resolve(original) {
@@ -190,10 +190,10 @@ fn facts(user: &User) -> Facts<'_> {
     Facts { user: Some(user) }
 }
 
-fn denial(verdict: Verdict<'_>) -> Option<Reason<'_>> {
+fn denial<'a>(verdict: &Verdict<'a>) -> Option<Reason<'a>> {
     match verdict {
         Verdict::Allow(_) => None,
-        Verdict::Deny(reason) => Some(reason),
+        Verdict::Deny(reason) => Some(*reason),
     }
 }
 

@@ -106,7 +106,7 @@ fn wrong_usage_has_exit_code_2_and_help_names_every_command() {
     assert_eq!(redkeep(&["run", "--nosuch"]).status.code(), Some(2));
     assert_eq!(redkeep(&["run", "--config", "/nosuch/redkeep.yaml"]).status.code(), Some(2));
     let help = String::from_utf8(redkeep(&["--help"]).stdout).unwrap();
-    for word in ["run", "check", "demo", "healthcheck", "Exit codes", "SIGHUP"] {
+    for word in ["run", "check", "explain", "demo", "healthcheck", "Exit codes", "SIGHUP"] {
         assert!(help.contains(word), "{word} in\n{help}");
     }
 }

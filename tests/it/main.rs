@@ -8,6 +8,7 @@
 //! - `demo`: the scene of `make run`
 //! - `drift`: the command table and its keys compared with a real Redis
 //! - `evil`: an upstream that breaks the protocol
+//! - `explain`: `redkeep explain`, its suggestions tried on a real Redis
 //! - `failure`: upstream killed, restarted, hung
 //! - `legacy`: an upstream with a password, without ACL files, with renamed commands
 //! - `limits`: clients that misbehave
@@ -32,6 +33,7 @@ mod compat;
 mod demo;
 mod drift;
 mod evil;
+mod explain;
 mod failure;
 mod legacy;
 mod limits;
