@@ -207,7 +207,7 @@ fn each_kind_of_denial_names_what_decided_and_what_would_help() {
         ),
         (
             "admin",
-            "CONFIG GET *",
+            "CONFIG SET masterauth x",
             "NOPERM the upstream's credentials",
             "name other parameters",
             "no rule of a user can allow it",
@@ -351,7 +351,7 @@ fn the_reply_foretold_is_the_reply_given() {
             "MGET app:1 x",
             "PUBLISH news x",
             "PUBLISH app:x x",
-            "CONFIG GET *",
+            "CONFIG SET masterauth x",
             "CONFIG SET dir /",
             "CONFIG GET maxmemory",
             "CONFIG NOSUCH",

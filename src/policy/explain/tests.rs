@@ -39,7 +39,7 @@ const LINES: &[&str] = &[
     "SUBSCRIBE a b",
     "PSUBSCRIBE a*",
     "CONFIG GET maxmemory",
-    "CONFIG GET *",
+    "CONFIG SET masterauth x",
     "CONFIG SET dir /",
     "CONFIG SET maxmemory 1",
     "CONFIG NOSUCH",
@@ -287,7 +287,7 @@ fn a_gate_behind_the_rules_is_told_with_the_rules() {
     for (line, denied, gate) in [
         ("SUBSCRIBE a", "Command", "Unavailable"),
         ("CONFIG SET dir /", "Command", "ProtectedConfig"),
-        ("CONFIG GET *", "Command", "CredentialConfig"),
+        ("CONFIG SET masterauth x", "Command", "CredentialConfig"),
         ("EVAL x 0", "Command", "None"),
         ("GET a", "Command", "None"),
         ("FLUSHALL", "UnknownCommand", "UnknownCommand"),
