@@ -78,6 +78,9 @@ struct ExplainArgs {
     /// Whose rules
     #[arg(short, long, value_name = "NAME")]
     user: OsString,
+    /// The database that the session has selected
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    db: u32,
     /// Order of checks and error texts of this Redis, for example 6.2 or 7.0; without it, those of the newest
     #[arg(long, value_name = "VERSION", value_parser = version)]
     upstream_version: Option<Version>,
@@ -102,7 +105,8 @@ pub fn main() -> ExitCode {
             let command: Vec<&OsStr> = args.command.iter().map(OsString::as_os_str).collect();
             let version = args.upstream_version;
             let config = &args.config.config;
-            explain::main(&Question { config, user: &args.user, version, command: &command })
+            let database = args.db;
+            explain::main(&Question { config, user: &args.user, database, version, command: &command })
         }
         Command::Demo(args) => demo::main(args.check),
         Command::Healthcheck(args) => health::main(&args.config),

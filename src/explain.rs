@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use crate::acl::explain::{Finding, Said, Used, is_printable};
 use crate::acl::{SortOption, User};
-use crate::command::{Access, Affinity, Spec, category};
+use crate::command::{Access, Affinity, Spec};
 use crate::config::{Plan, nearest_name};
 use crate::policy::{Explanation, Naming, Policy, Reason, Version};
 use crate::resp::{Request, RequestBuf};
@@ -33,6 +33,8 @@ pub struct Question<'a> {
     pub config: &'a Path,
     /// The user's name.
     pub user: &'a OsStr,
+    /// The session's database.
+    pub database: u32,
     /// Whose wording is asked for; the newest without it.
     pub version: Option<Version>,
     /// The command and its arguments, at least one.
@@ -60,7 +62,7 @@ pub fn main(question: &Question<'_>) -> ExitCode {
     let args: Vec<&[u8]> = question.command.iter().map(|arg| arg.as_bytes()).collect();
     let request = RequestBuf::from_args(&args);
     let mut scratch = Default::default();
-    let explanation = policy.explain(user, request.as_request(), &mut scratch);
+    let explanation = policy.explain(user, question.database, request.as_request(), &mut scratch);
     let page = Page { policy: &policy, user, request: request.as_request(), explanation: &explanation };
     // Whoever closed the pipe has read enough; the exit code tells the verdict in any case.
     let _ = std::io::stdout().write_all(page.to_string().as_bytes());
@@ -135,10 +137,18 @@ impl Page<'_> {
         };
         row(out, "command", name)?;
         let Some(spec) = self.explanation.spec else { return Ok(()) };
-        row(out, "categories", categories(spec))?;
+        row(out, "categories", categories(self.policy, spec))?;
         let demand = &self.explanation.demand;
+        let restricted = self.is_restricted_to_databases();
         for used in &demand.uses {
             match used {
+                Used::AllDatabases { .. } | Used::Database { .. } if !restricted => {}
+                Used::AllDatabases { .. } => row(out, "database", "all of them")?,
+                Used::Database { index, number } => {
+                    let whose =
+                        if *index == 0 { "the session's".to_owned() } else { format!("argument {index}") };
+                    row(out, "database", format_args!("{number} ({whose})"))?;
+                }
                 Used::AllKeysReadable { option } => {
                     row(out, "all keys", format_args!("read, since {} leads to any key", word(*option)))?;
                 }
@@ -159,6 +169,11 @@ impl Page<'_> {
             row(out, "keys", "cannot be told from these arguments, so all keys are needed")?;
         }
         Ok(())
+    }
+
+    /// Whether databases play a role: most users may use all of them, and then they are not mentioned.
+    fn is_restricted_to_databases(&self) -> bool {
+        self.explanation.findings.iter().any(|finding| finding.database_rule != b"alldbs")
     }
 
     /// Who asks, and the gate that decided.
@@ -226,8 +241,8 @@ impl Page<'_> {
                  here, may have it",
                 container.name
             ),
-            Reason::Channel(_) | Reason::Command(_) | Reason::Key(_) | Reason::SortPattern(_) => return None,
-            Reason::Unauthenticated(_) => return None,
+            Reason::Channel(_) | Reason::Command(_) | Reason::Database(_) | Reason::Key(_) => return None,
+            Reason::SortPattern(_) | Reason::Unauthenticated(_) => return None,
         })
     }
 
@@ -236,12 +251,17 @@ impl Page<'_> {
         writeln!(out, "{}", if finding.denial.is_none() { "allows" } else { "denies" })?;
         let demand = &self.explanation.demand;
         let label = |used: &Used| match used {
+            Used::AllDatabases { .. } => "all databases".to_owned(),
+            Used::Database { number, .. } => format!("database {number}"),
             Used::AllKeysReadable { .. } => "all keys".to_owned(),
             Used::Channel { channel, .. } => format!("channel {}", quoted(channel)),
             Used::Key { key, .. } => format!("key {}", quoted(key)),
         };
         let mut lines = vec![("command".to_owned(), command_text(finding))];
-        for (used, said) in demand.uses.iter().zip(&finding.uses) {
+        let restricted = self.is_restricted_to_databases();
+        let mentioned =
+            |used: &Used| restricted || !matches!(used, Used::AllDatabases { .. } | Used::Database { .. });
+        for (used, said) in demand.uses.iter().zip(&finding.uses).filter(|(used, _)| mentioned(used)) {
             lines.push((label(used), use_text(used, said, finding)));
         }
         if demand.unclear {
@@ -305,9 +325,12 @@ fn use_text(used: &Used, said: &Said, finding: &Finding) -> String {
             Used::Key { access, .. } => {
                 format!("denied: {} matches, but does not allow to {}", shown(rule), purpose(*access))
             }
-            Used::AllKeysReadable { .. } | Used::Channel { .. } => "denied".to_owned(),
+            _ => "denied".to_owned(),
         },
         Said::NoMatch => match used {
+            Used::AllDatabases { .. } | Used::Database { .. } => {
+                format!("denied by {}", shown(&finding.database_rule))
+            }
             Used::AllKeysReadable { .. } => "denied, for want of ~* or %R~*".to_owned(),
             Used::Channel { .. } => format!("denied, no pattern matches; {}", list(&finding.channel_rules)),
             Used::Key { .. } => format!("denied, no pattern matches; {}", list(&finding.key_rules)),
@@ -340,9 +363,10 @@ fn word(option: SortOption) -> &'static str {
     }
 }
 
-fn categories(spec: &Spec) -> String {
-    let names = category::ALL.iter().filter(|(bit, _)| spec.categories.intersects(*bit));
-    let names: Vec<String> = names.map(|(_, name)| format!("@{name}")).collect();
+fn categories(policy: &Policy, spec: &Spec) -> String {
+    let all = policy.table().categories().iter();
+    let names = all.filter(|(_, category)| spec.categories.intersects(category.0));
+    let names: Vec<String> = names.map(|(name, _)| format!("@{name}")).collect();
     names.join(" ")
 }
 

@@ -10,6 +10,7 @@
 
 use std::ops::ControlFlow;
 
+use super::dialect::{Defaults, Dialect};
 use super::permit::{Denial, SortOption, Unclear, Use, Visitor};
 use super::selector::Selector;
 use super::user::User;
@@ -17,11 +18,19 @@ use crate::command::{Access, Channels, CommandTable, Spec};
 use crate::resp::Request;
 
 /// The rules that allow everything.
-pub const EVERYTHING: [&[u8]; 3] = [b"+@all", b"~*", b"&*"];
+pub const EVERYTHING: [&[u8]; 4] = [b"+@all", b"~*", b"&*", b"alldbs"];
+
+/// How rules are written down here. Which dialect makes no difference to what they say.
+const DIALECT: Dialect = Dialect::Redis72;
 
 /// A [`Use`] that is kept. All bytes are attacker-controlled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Used {
+    /// All databases.
+    AllDatabases {
+        /// The argument's index; 0 if no argument names one.
+        index: usize,
+    },
     /// All keys must be readable.
     AllKeysReadable {
         /// Which option of SORT needs it.
@@ -35,6 +44,13 @@ pub enum Used {
         channel: Vec<u8>,
         /// Whether it is a pattern.
         literal: bool,
+    },
+    /// A database.
+    Database {
+        /// The argument's index; 0 for the session's own.
+        index: usize,
+        /// Its number.
+        number: u32,
     },
     /// A key.
     Key {
@@ -72,6 +88,8 @@ pub struct Finding {
     pub key_rules: Vec<Vec<u8>>,
     /// All channel rules.
     pub channel_rules: Vec<Vec<u8>>,
+    /// The one database rule.
+    pub database_rule: Vec<u8>,
 }
 
 /// What a set of permissions says to one use.
@@ -98,7 +116,15 @@ pub fn explain(
     let sets = std::iter::once(user.root()).chain(user.selectors());
     sets.map(|set| {
         let (key_rules, channel_rules) = (tokens(&set.keys_text()), tokens(&set.channels_text()));
+        let database_rule = match set.databases_text() {
+            rule if rule.is_empty() => b"resetdbs".to_vec(),
+            rule => rule,
+        };
+        let in_database =
+            |allowed| if allowed { Said::Allowed(database_rule.clone()) } else { Said::NoMatch };
         let said = |used: &Used| match used {
+            Used::AllDatabases { .. } => in_database(set.has_all_databases()),
+            Used::Database { number, .. } => in_database(set.has_database(*number)),
             Used::Channel { .. } => said(used, &channel_rules, request, spec, table),
             _ => said(used, &key_rules, request, spec, table),
         };
@@ -111,6 +137,7 @@ pub fn explain(
             uses,
             key_rules,
             channel_rules,
+            database_rule,
         }
     })
     .collect()
@@ -119,14 +146,14 @@ pub fn explain(
 /// The last rule that says anything of the command.
 fn decider(set: &Selector, request: Request<'_>, spec: &Spec, table: &CommandTable) -> Option<Vec<u8>> {
     let allows = |rules: &[&[u8]]| {
-        let user = User::nobody(b"", table).set(rules, table);
+        let user = User::nobody(b"", Defaults::default(), table).set(rules, table);
         // A rule about a command that the table lacks has no effect.
         user.ok().map(|user| user.permits(request, spec, |_| Ok(())).is_ok())
     };
     if allows(&[b"-@all"])? {
         return None;
     }
-    let mut rules = tokens(&set.commands_text());
+    let mut rules = tokens(&set.commands_text(DIALECT));
     let last = rules.iter().rposition(|rule| {
         allows(&[b"-@all", rule]) == Some(true) || allows(&[b"+@all", rule]) == Some(false)
     });
@@ -137,7 +164,7 @@ fn decider(set: &Selector, request: Request<'_>, spec: &Spec, table: &CommandTab
 fn said(used: &Used, rules: &[Vec<u8>], request: Request<'_>, spec: &Spec, table: &CommandTable) -> Said {
     let first = |used: Use<'_>| {
         let allows = |rule: &&Vec<u8>| {
-            let user = User::nobody(b"", table).set(&[b"+@all", rule], table);
+            let user = User::nobody(b"", Defaults::default(), table).set(&[b"+@all", rule], table);
             user.is_ok_and(|user| {
                 let one = |visitor: &mut Visitor<'_>| {
                     let _ = visitor(used);
@@ -150,7 +177,8 @@ fn said(used: &Used, rules: &[Vec<u8>], request: Request<'_>, spec: &Spec, table
     };
     let weakest = match used {
         Used::Key { index, key, .. } => Some(Use::Key { index: *index, key, access: Access::ANY }),
-        Used::AllKeysReadable { .. } | Used::Channel { .. } => None,
+        Used::AllDatabases { .. } | Used::AllKeysReadable { .. } => None,
+        Used::Channel { .. } | Used::Database { .. } => None,
     };
     match first(used.as_use()) {
         Some(rule) => Said::Allowed(rule),
@@ -169,7 +197,32 @@ pub fn added_to_root(spec: &Spec, demand: &Demand, root: &Finding) -> Vec<Vec<u8
     if !root.command {
         rules.insert(0, allow_command(spec));
     }
+    rules.extend(allow_databases(demand, root));
     rules
+}
+
+/// The rule that allows the databases that `root` lacks, besides those that it has.
+fn allow_databases(demand: &Demand, root: &Finding) -> Option<Vec<u8>> {
+    let missing = demand.uses.iter().zip(&root.uses).filter(|(_, said)| !matches!(said, Said::Allowed(_)));
+    let mut numbers = Vec::new();
+    for (used, _) in missing {
+        match used {
+            Used::AllDatabases { .. } => return Some(b"alldbs".to_vec()),
+            Used::Database { number, .. } if !numbers.contains(number) => numbers.push(*number),
+            _ => {}
+        }
+    }
+    let mut rule = match root.database_rule.starts_with(b"db=") {
+        true => root.database_rule.clone(),
+        false => b"db=".to_vec(),
+    };
+    for number in &numbers {
+        if rule.last() != Some(&b'=') {
+            rule.push(b',');
+        }
+        rule.extend_from_slice(number.to_string().as_bytes());
+    }
+    (!numbers.is_empty()).then_some(rule)
 }
 
 /// The rules of a selector that allows the request and, as far as patterns can say it, nothing else.
@@ -204,7 +257,7 @@ pub fn denying(
     }
     rules.push(b"clearselectors".to_vec());
     for (selector, finding) in user.selectors().iter().zip(findings.iter().skip(1)) {
-        let mut kept = tokens(&selector.describe());
+        let mut kept = tokens(&selector.describe(DIALECT));
         if allows(finding) {
             kept = without_command(kept, deny.clone(), request, spec, table);
         }
@@ -226,11 +279,11 @@ fn without_command(
 ) -> Vec<Vec<u8>> {
     let with = |rules: &[Vec<u8>]| {
         let rules: Vec<&[u8]> = rules.iter().map(Vec::as_slice).collect();
-        User::nobody(b"", table).set(&rules, table).ok()
+        User::nobody(b"", Defaults::default(), table).set(&rules, table).ok()
     };
     rules.push(deny);
     // Leaves out what `deny` overrides.
-    let mut short = with(&rules).map_or(rules, |user| tokens(&user.root().describe()));
+    let mut short = with(&rules).map_or(rules, |user| tokens(&user.root().describe(DIALECT)));
     let last = short.pop();
     let denies = |user: User| user.permits(request, spec, |_| Ok(())).is_err();
     if !with(&short).is_some_and(denies) {
@@ -255,6 +308,8 @@ fn uses_allowed(
     let mut rules: Vec<Vec<u8>> = Vec::new();
     for (_, used) in demand.uses.iter().enumerate().filter(|(index, _)| wanted(*index)) {
         match used {
+            // See `allow_databases`; a selector starts with all of them.
+            Used::AllDatabases { .. } | Used::Database { .. } => {}
             Used::AllKeysReadable { .. } => rules.push(b"%R~*".to_vec()),
             Used::Channel { channel, literal, .. } => rules.push(channel_rule(channel, *literal, writable)),
             Used::Key { key, access, .. } => match keys.iter_mut().find(|(known, _)| known == key) {
@@ -366,7 +421,9 @@ impl Demand {
 impl Used {
     fn of(used: Use<'_>) -> Used {
         match used {
+            Use::AllDatabases { index } => Used::AllDatabases { index },
             Use::AllKeysReadable { option } => Used::AllKeysReadable { option },
+            Use::Database { index, number } => Used::Database { index, number },
             Use::Channel { index, channel, literal } => {
                 Used::Channel { index, channel: channel.to_vec(), literal }
             }
@@ -376,7 +433,9 @@ impl Used {
 
     fn as_use(&self) -> Use<'_> {
         match self {
+            Used::AllDatabases { index } => Use::AllDatabases { index: *index },
             Used::AllKeysReadable { option } => Use::AllKeysReadable { option: *option },
+            Used::Database { index, number } => Use::Database { index: *index, number: *number },
             Used::Channel { index, channel, literal } => {
                 Use::Channel { index: *index, channel, literal: *literal }
             }

@@ -12,6 +12,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use super::dialect::Defaults;
 use super::parse::{self, Fault, Piece};
 use super::rule::RuleError;
 use super::user::User;
@@ -54,15 +55,20 @@ impl std::error::Error for FileError {}
 ///
 /// # Errors
 /// Every rule that is refused, in their order.
-pub fn parse_rules(name: &str, rules: &str, table: &CommandTable) -> Result<User, Vec<RulesError>> {
-    user(name.as_bytes(), rules.as_bytes(), table)
+pub fn parse_rules(
+    name: &str,
+    rules: &str,
+    defaults: Defaults,
+    table: &CommandTable,
+) -> Result<User, Vec<RulesError>> {
+    user(name.as_bytes(), rules.as_bytes(), defaults, table)
 }
 
 /// The users of an ACL file, in their order; `default` is among them.
 ///
 /// # Errors
 /// Everything that is wrong in the file, in the order of its lines.
-pub fn parse(bytes: &[u8], table: &CommandTable) -> Result<Vec<User>, Vec<FileError>> {
+pub fn parse(bytes: &[u8], defaults: Defaults, table: &CommandTable) -> Result<Vec<User>, Vec<FileError>> {
     let mut users = Vec::new();
     let mut errors = Vec::new();
     let mut lines_by_name = HashMap::new();
@@ -88,7 +94,7 @@ pub fn parse(bytes: &[u8], table: &CommandTable) -> Result<Vec<User>, Vec<FileEr
             let text = format!("user {} is already defined on line {earlier}; join both lines", quoted(name));
             refuse(name_column, text);
         }
-        match user(name, rules, table) {
+        match user(name, rules, defaults, table) {
             Ok(user) => users.push(user),
             Err(found) => {
                 for RulesError { column, text, .. } in found {
@@ -106,16 +112,21 @@ pub fn parse(bytes: &[u8], table: &CommandTable) -> Result<Vec<User>, Vec<FileEr
     if errors.is_empty() { Ok(users) } else { Err(errors) }
 }
 
-fn user(name: &[u8], rules: &[u8], table: &CommandTable) -> Result<User, Vec<RulesError>> {
+fn user(
+    name: &[u8],
+    rules: &[u8],
+    defaults: Defaults,
+    table: &CommandTable,
+) -> Result<User, Vec<RulesError>> {
     let mut errors = Vec::new();
-    let mut user = match User::new(name, table) {
+    let mut user = match User::new(name, defaults, table) {
         Ok(user) => user,
         Err(error) => {
             let text = "a user's name is one or more bytes without white space and NUL; write exactly one space \
                         before it";
             errors.push(RulesError { column: 0, error, text: text.to_owned() });
             // Goes on without a name, for the errors in the rules.
-            User::nobody(b"", table)
+            User::nobody(b"", defaults, table)
         }
     };
     // SECURITY: whether a refused token may be the rest of a password with spaces, and must not be quoted.
@@ -125,7 +136,7 @@ fn user(name: &[u8], rules: &[u8], table: &CommandTable) -> Result<User, Vec<Rul
         let applied = match piece {
             Piece { unmatched: true, .. } => Err(fault(RuleError::Unmatched)),
             Piece { text: b">", .. } => Err(fault(RuleError::EmptyPassword)),
-            Piece { text, .. } => parse::rule(text, table),
+            Piece { text, .. } => parse::rule(text, defaults, table),
         }
         .and_then(|rule| user.apply(rule, table).map_err(fault));
         if let Err(Fault { error, offset, length }) = applied {
@@ -149,6 +160,9 @@ fn advice(error: RuleError, token: &[u8], after_password: bool) -> String {
         RuleError::ChannelAfterAll => {
             format!("{shown} follows `&*` or `allchannels` and has no effect; remove one, or write `resetchannels` between")
         }
+        RuleError::DatabaseOutOfRange => {
+            format!("{shown} has a number that no database has; they go from 0 to 2147483647")
+        }
         RuleError::EmptyPassword => {
             "the password is empty; write `>password` or `#hash`, or `nopass` if any password will do".into()
         }
@@ -165,6 +179,9 @@ fn advice(error: RuleError, token: &[u8], after_password: bool) -> String {
         RuleError::Syntax => match token {
             [b'%', ..] => format!("{shown} is no key rule; write `%R~pattern`, `%W~pattern` or `%RW~pattern`"),
             [b'~' | b'&', ..] => format!("{shown} is no pattern; white space and NUL are not possible in it"),
+            [b'd' | b'D', b'b' | b'B', b'=', ..] => {
+                format!("{shown} is no list of databases; write their numbers as `db=0,1`")
+            }
             [b'+', ..] => format!("{shown} has no argument; write `+command`, or `+command|argument`"),
             _ => "not a rule; rules are words such as `on` and `nopass`, or `>password`, `~key*`, `&channel*`, \
                   `+command`, `+@category`, `(+command ~key*)`"

@@ -31,6 +31,8 @@ pub enum LogReason {
     Channel,
     /// A command.
     Command,
+    /// A database (Valkey).
+    Database,
     /// A key.
     Key,
 }
@@ -96,6 +98,7 @@ impl LogReason {
             LogReason::Auth => "auth",
             LogReason::Channel => "channel",
             LogReason::Command => "command",
+            LogReason::Database => "database",
             LogReason::Key => "key",
         }
     }

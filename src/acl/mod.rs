@@ -7,6 +7,7 @@
 //! - [`explain`]: which rule decided, for people
 //! - [`Glob`]: Redis' patterns
 //! - [`Log`]: what `ACL LOG` shows
+//! - [`Dialect`], [`Defaults`]: what differs between servers in printing rules, and in what a new user may do
 //!
 //! Stands between `command` (what a request is and uses) and `policy` (which adds the gates). It never does I/O, reads
 //! no clock, and allocates nothing when it decides. Invariants: what is not allowed is denied; a change of a user
@@ -15,6 +16,7 @@
 //! Mirrors Redis 7.0.15, established by experiment: `tests/it/acl_oracle.rs` compares decisions with `ACL DRYRUN`, and
 //! the unit tests replay the errors of `ACL SETUSER`. Where Redis and this differ on purpose, the module says so.
 
+mod dialect;
 pub mod explain;
 mod file;
 mod glob;
@@ -29,6 +31,7 @@ mod user;
 #[cfg(test)]
 mod testing;
 
+pub use dialect::{Defaults, Dialect};
 pub use file::{FileError, RulesError, parse as parse_file, parse_rules};
 pub use glob::Glob;
 pub use log::{DEFAULT_MAX_LEN as DEFAULT_LOG_MAX_LEN, Entry as LogEntry, Event, Log, LogContext, LogReason};

@@ -5,10 +5,11 @@
 
 use std::borrow::Cow;
 
+use super::dialect::Defaults;
 use super::rule::{Grant, Rule, RuleError};
 use super::secret::PasswordHash;
 use super::selector::Selector;
-use crate::command::{Access, CommandTable, category};
+use crate::command::{Access, CommandTable};
 
 /// An error and its place: the offset of the token at fault within the piece, and that token's length.
 ///
@@ -38,11 +39,11 @@ pub(super) struct Piece<'a> {
 ///
 /// # Errors
 /// The same as Redis', and in the same order of precedence.
-pub fn rule(token: &[u8], table: &CommandTable) -> Result<Rule, Fault> {
+pub fn rule(token: &[u8], defaults: Defaults, table: &CommandTable) -> Result<Rule, Fault> {
     let whole = |error| Fault { error, offset: 0, length: token.len() };
     let word = |text: &str| token.eq_ignore_ascii_case(text.as_bytes());
     if let [b'(', inner @ .., b')'] = token {
-        return selector(inner, table).map(|selector| Rule::Selector(Box::new(selector)));
+        return selector(inner, defaults, table).map(|selector| Rule::Selector(Box::new(selector)));
     }
     Ok(match token {
         [b'>', password @ ..] => Rule::AddPassword(PasswordHash::of(password)),
@@ -64,8 +65,8 @@ pub fn rule(token: &[u8], table: &CommandTable) -> Result<Rule, Fault> {
 }
 
 /// What stands between the parentheses of a selector.
-fn selector(inner: &[u8], table: &CommandTable) -> Result<Selector, Fault> {
-    let mut selector = Selector::new(table);
+fn selector(inner: &[u8], defaults: Defaults, table: &CommandTable) -> Result<Selector, Fault> {
+    let mut selector = Selector::new(defaults, table);
     let mut start = 0;
     for token in inner.split(|byte| is_space(*byte)) {
         // One more than the offset in `inner`: the parenthesis.
@@ -101,25 +102,62 @@ fn grant(token: &[u8], table: &CommandTable) -> Result<Grant, RuleError> {
         [b'&', pattern @ ..] => Grant::Channels(glob(pattern)?),
         _ if word("+@all") || word("allcommands") => Grant::AllCommands,
         _ if word("-@all") || word("nocommands") => Grant::NoCommands,
-        [b'+', b'@', name @ ..] => {
-            Grant::AllowCategory(category::find(name).ok_or(RuleError::UnknownCommand)?)
-        }
-        [b'-', b'@', name @ ..] => {
-            Grant::DenyCategory(category::find(name).ok_or(RuleError::UnknownCommand)?)
-        }
+        [b'+', b'@', name @ ..] => Grant::AllowCategory(category(name, table)?),
+        [b'-', b'@', name @ ..] => Grant::DenyCategory(category(name, table)?),
         [b'+', name @ ..] => match table.find(name) {
             Some(spec) => Grant::AllowCommand(spec.name.as_ref().into()),
+            None if table.is_later_name(name) => Grant::AllowCommand(lower(name)),
             None => first_arg(name, table)?,
         },
-        [b'-', name @ ..] => {
-            Grant::DenyCommand(table.find(name).ok_or(RuleError::UnknownCommand)?.name.as_ref().into())
-        }
+        [b'-', name @ ..] => match table.find(name) {
+            Some(spec) => Grant::DenyCommand(spec.name.as_ref().into()),
+            None if table.is_later_name(name) => Grant::DenyCommand(lower(name)),
+            None => return Err(RuleError::UnknownCommand),
+        },
         _ if word("allkeys") => Grant::AllKeys,
         _ if word("resetkeys") => Grant::ResetKeys,
         _ if word("allchannels") => Grant::AllChannels,
         _ if word("resetchannels") => Grant::ResetChannels,
+        _ if word("alldbs") => Grant::AllDatabases,
+        _ if word("resetdbs") => Grant::ResetDatabases,
+        [b'd' | b'D', b'b' | b'B', b'=', list @ ..] => Grant::Databases(databases(list)?),
         _ => return Err(RuleError::Syntax),
     })
+}
+
+fn category(name: &[u8], table: &CommandTable) -> Result<Box<str>, RuleError> {
+    table.category(name).map(|_| lower(name)).ok_or(RuleError::UnknownCommand)
+}
+
+/// A name of a command or category, which is ASCII.
+fn lower(name: &[u8]) -> Box<str> {
+    String::from_utf8_lossy(name).to_ascii_lowercase().into()
+}
+
+/// Numbers of databases, separated by commas.
+fn databases(list: &[u8]) -> Result<Box<[u32]>, RuleError> {
+    let numbers: Result<Vec<u32>, RuleError> = list.split(|byte| *byte == b',').map(database).collect();
+    let mut numbers = numbers?;
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(numbers.into())
+}
+
+/// As C's `strtoll` reads it, but without white space.
+fn database(text: &[u8]) -> Result<u32, RuleError> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(RuleError::Syntax);
+    }
+    let number = digits.iter().fold(0u32, |sum, digit| {
+        sum.saturating_mul(10).saturating_add(u32::from(digit.saturating_sub(b'0')))
+    });
+    let fits = i32::try_from(number).is_ok() && !(negative && number > 0);
+    if fits { Ok(number) } else { Err(RuleError::DatabaseOutOfRange) }
 }
 
 /// `command|arg`, where no command has that name.

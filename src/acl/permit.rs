@@ -7,6 +7,11 @@ use crate::command::Access;
 /// One thing that a request uses and that needs a permission. All bytes are attacker-controlled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use<'a> {
+    /// All databases. FLUSHALL empties them, and of some requests it cannot be told which they use.
+    AllDatabases {
+        /// The argument's index; 0 when no argument says so.
+        index: usize,
+    },
     /// All keys must be readable: SORT follows a pattern to keys that only its data names.
     AllKeysReadable {
         /// Which option needs it.
@@ -20,6 +25,13 @@ pub enum Use<'a> {
         channel: &'a [u8],
         /// Whether it is a pattern, which must literally be among the user's patterns (PSUBSCRIBE).
         literal: bool,
+    },
+    /// A database.
+    Database {
+        /// The argument's index; 0 for the database that the session is in.
+        index: usize,
+        /// Its number.
+        number: u32,
     },
     /// A key.
     Key {
@@ -56,6 +68,11 @@ pub struct Unclear;
 pub enum Denial {
     /// No selector allows the command.
     Command,
+    /// A database. Checked before keys, but a selector that gets to the keys has got further.
+    Database {
+        /// Index of the argument that names it; 0 where none does.
+        index: usize,
+    },
     /// What the request uses cannot be told ([`Unclear`]). Redis would let it run, and leave it to the command to refuse
     /// it; whoever stands in front of Redis cannot.
     Unclear,

@@ -1,6 +1,7 @@
 //! The rule language: what one token of a user's rules says. This header is its reference.
 //!
-//! Rules are applied from left to right to a user that starts as `off resetchannels -@all`: no password, no key. Words
+//! Rules are applied from left to right to a user that starts as `off resetchannels -@all`: no password, no key, but all
+//! databases, and (`acl-pubsub-default allchannels`, see [`Defaults`](super::Defaults)) perhaps all channels. Words
 //! and names of commands and categories are in any case; patterns, passwords and hashes are as written. Commands go by
 //! their original names, never by those of a rename. All bytes but those named below may stand in a token.
 //!
@@ -25,22 +26,33 @@
 //! | `&pattern` | allows channels that match ([`RuleError::ChannelAfterAll`]) |
 //! | `&*`, `allchannels` | allows all channels, replacing all patterns |
 //! | `resetchannels` | forgets all channel patterns |
-//! | `(…)` | adds a selector: permissions that suffice by themselves. In it, separated by spaces: command, key and channel rules; it starts like a new user, and may be spread over tokens ([`RuleError::Unmatched`]) |
+//! | `db=0,1` | allows these databases and no others ([`RuleError::Syntax`], [`RuleError::DatabaseOutOfRange`]) |
+//! | `alldbs` | allows all databases |
+//! | `resetdbs` | allows no database |
+//! | `(…)` | adds a selector: permissions that suffice by themselves. In it, separated by spaces: command, key, channel and database rules; it starts like a new user, and may be spread over tokens ([`RuleError::Unmatched`]) |
 //! | `clearselectors` | forgets all selectors |
-//! | `reset` | `off sanitize-payload resetpass resetkeys resetchannels clearselectors -@all` |
+//! | `reset` | `off sanitize-payload resetpass resetkeys resetchannels alldbs clearselectors -@all`, and then the channels of a new user |
 //! | `sanitize-payload`, `skip-sanitize-payload` | kept and shown, for the upstream to act on |
 //!
 //! Patterns hold neither white space nor NUL, and anything else is [`RuleError::Syntax`].
 //!
-//! Source: experiments with Redis 7.0.15; every error in its section 8 of the facts is replayed by a test. Stricter than
+//! Rules about databases are Valkey's, from 9.1 on, and hold here whatever the upstream. A request needs the database
+//! that its session is in if it reads or writes data, and each one that it names; the numbers may have a sign and
+//! leading zeros, from 0 to 2147483647.
+//!
+//! Names of commands and categories are those of the [`CommandTable`](crate::command::CommandTable) at hand. Before the
+//! upstream was asked, that of a module's command (with a dot, `+graph.query`) and of the categories of Redis 8's modules
+//! are kept by name, and hold as soon as the upstream has them.
+//!
+//! Source: experiments with Redis 7.0.15, for databases with Valkey 9.1.2; every error in its section 8 of the facts is replayed by a test. Stricter than
 //! Redis, since what it accepts here it cannot store in a file: inside selectors, quotes and tokens that end with `)`;
-//! white space in first arguments; NUL after a word.
+//! white space in first arguments and in numbers of databases; NUL after a word.
 
 use std::fmt;
 
 use super::secret::PasswordHash;
 use super::selector::Selector;
-use crate::command::{Access, Categories};
+use crate::command::Access;
 
 /// What one token says of a user.
 #[derive(Clone, Debug)]
@@ -78,11 +90,14 @@ pub enum Grant {
     AllChannels,
     /// `+@all`, `allcommands`
     AllCommands,
+    /// `alldbs`
+    AllDatabases,
     /// `~*`, `allkeys`
     AllKeys,
-    /// `+@category`
-    AllowCategory(Categories),
-    /// `+command` or `+command|sub`; the full name in lower case.
+    /// `+@category`; its name in lower case.
+    AllowCategory(Box<str>),
+    /// `+command` or `+command|sub`; the full name in lower case. In the latter form `sub` may be a first argument, if
+    /// it is a module's command that the table did not know.
     AllowCommand(Box<str>),
     /// `+command|arg`
     AllowFirstArg {
@@ -93,8 +108,10 @@ pub enum Grant {
     },
     /// `&pattern`
     Channels(Box<[u8]>),
-    /// `-@category`
-    DenyCategory(Categories),
+    /// `db=…`: in their order, each once.
+    Databases(Box<[u32]>),
+    /// `-@category`; its name in lower case.
+    DenyCategory(Box<str>),
     /// `-command` or `-command|sub`; the full name in lower case.
     DenyCommand(Box<str>),
     /// `~pattern`, `%R~pattern`, `%W~pattern`, `%RW~pattern`
@@ -108,6 +125,8 @@ pub enum Grant {
     NoCommands,
     /// `resetchannels`
     ResetChannels,
+    /// `resetdbs`
+    ResetDatabases,
     /// `resetkeys`
     ResetKeys,
 }
@@ -121,6 +140,8 @@ pub enum RuleError {
     BadName,
     /// `&pattern` where all channels are allowed.
     ChannelAfterAll,
+    /// `db=` with a number that no database can have.
+    DatabaseOutOfRange,
     /// A password of no bytes in a file. Redis accepts it; it is mostly a variable that was not set.
     EmptyPassword,
     /// `+command|sub|arg`.
@@ -149,6 +170,7 @@ impl RuleError {
                 "Adding a pattern after the * pattern (or the 'allchannels' flag) is not valid and does not have \
                  any effect. Try 'resetchannels' to start with an empty list of channels"
             }
+            RuleError::DatabaseOutOfRange => "The provided database ID is out of range",
             RuleError::EmptyPassword => "The password is empty",
             RuleError::FirstArgOfSubcommand => "Allowing first-arg of a subcommand is not supported",
             RuleError::KeyAfterAll => {

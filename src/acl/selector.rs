@@ -1,17 +1,18 @@
 //! One set of permissions: a user's root permissions, or a selector of a user.
 //!
-//! A request passes when one selector allows all of it: the command, every key, every channel. Commands are a bitmap by
+//! A request passes when one selector allows all of it: the command, every database, key and channel. Commands are a bitmap by
 //! [`CommandId`], so a selector belongs to the [`CommandTable`] that it was made with; beside it stand the rules that
 //! made it, shortened by what later rules override, from which it can be made again for another table.
 //!
-//! Mirrors `ACLSelectorCheckCmd` of Redis 7.0 (checked by `tests/it/acl_oracle.rs`).
+//! Mirrors Redis 7.0, and Valkey 9.1 as to databases (checked by `tests/it/acl_oracle.rs`).
 
 use std::ops::ControlFlow;
 
+use super::dialect::{Defaults, Dialect};
 use super::glob::Glob;
 use super::permit::{Denial, Unclear, Use, Visitor};
 use super::rule::{Grant, RuleError};
-use crate::command::{Access, Channels, CommandId, CommandTable, Spec, category, flag};
+use crate::command::{Access, Channels, CommandId, CommandTable, Spec, flag};
 use crate::resp::Request;
 
 /// A set of permissions.
@@ -29,6 +30,9 @@ pub struct Selector {
     keys: Vec<KeyPattern>,
     all_channels: bool,
     channels: Vec<Glob>,
+    all_databases: bool,
+    /// Sorted; empty where all are allowed.
+    databases: Box<[u32]>,
 }
 
 #[derive(Clone, Debug)]
@@ -38,8 +42,8 @@ struct KeyPattern {
 }
 
 impl Selector {
-    /// No permissions: `resetkeys resetchannels -@all`.
-    pub(super) fn new(table: &CommandTable) -> Self {
+    /// No permissions but those of [`Defaults`]: `resetkeys resetchannels alldbs -@all`.
+    pub(super) fn new(defaults: Defaults, table: &CommandTable) -> Self {
         Selector {
             commands: vec![0; table.specs().len().div_ceil(64)].into(),
             future_commands: false,
@@ -47,8 +51,10 @@ impl Selector {
             command_rules: Vec::new(),
             all_keys: false,
             keys: Vec::new(),
-            all_channels: false,
+            all_channels: defaults.all_channels,
             channels: Vec::new(),
+            all_databases: true,
+            databases: Box::default(),
         }
     }
 
@@ -65,7 +71,7 @@ impl Selector {
         if !command {
             return Err(Denial::Command);
         }
-        if self.all_keys && self.all_channels {
+        if self.all_keys && self.all_channels && self.all_databases {
             return Ok(());
         }
         // Redis checks the patterns of SORT in the command itself, so only once the ACL has passed.
@@ -73,6 +79,8 @@ impl Selector {
         let mut denial = None;
         let clear = uses(&mut |used| {
             let failed = match used {
+                Use::AllDatabases { .. } => !self.all_databases,
+                Use::Database { number, .. } => !self.has_database(number),
                 Use::Key { key, access, .. } => !self.has_key(key, access),
                 Use::Channel { channel, literal, .. } => !self.has_channel(channel, literal),
                 Use::AllKeysReadable { .. } => !self.reads_all_keys(),
@@ -80,6 +88,9 @@ impl Selector {
             // SECURITY: the first denial stays, also if the enumeration goes on after a `Break`.
             match used {
                 _ if !failed || denial.is_some() => {}
+                Use::AllDatabases { index } | Use::Database { index, .. } => {
+                    denial = Some(Denial::Database { index });
+                }
                 Use::Key { index, .. } => denial = Some(Denial::Key { index }),
                 Use::Channel { index, .. } => denial = Some(Denial::Channel { index }),
                 Use::AllKeysReadable { option } => {
@@ -96,11 +107,12 @@ impl Selector {
         }
     }
 
-    /// Whether every command of the table and every later one, every key and every channel is allowed.
+    /// Whether every command of the table and every later one, every key, channel and database is allowed.
     pub(super) fn is_all_powerful(&self, table: &CommandTable) -> bool {
         self.future_commands
             && self.all_keys
             && self.all_channels
+            && self.all_databases
             && table.specs().iter().all(|spec| self.has_command(spec.id))
     }
 
@@ -118,6 +130,10 @@ impl Selector {
             || self.keys.iter().any(|pattern| pattern.access.contains(needed) && pattern.glob.matches(key))
     }
 
+    pub(super) fn has_database(&self, number: u32) -> bool {
+        self.all_databases || self.databases.binary_search(&number).is_ok()
+    }
+
     /// As Redis has it: not by what patterns match together, only by a `*` alone.
     fn reads_all_keys(&self) -> bool {
         self.all_keys
@@ -125,6 +141,11 @@ impl Selector {
                 .keys
                 .iter()
                 .any(|pattern| pattern.access.contains(Access::READ) && pattern.glob.as_bytes() == b"*")
+    }
+
+    /// Whether all databases are allowed.
+    pub(super) fn has_all_databases(&self) -> bool {
+        self.all_databases
     }
 
     fn has_command(&self, id: CommandId) -> bool {
@@ -175,6 +196,18 @@ impl Selector {
                     self.channels.push(Glob::new(&pattern));
                 }
             }
+            Grant::AllDatabases => {
+                self.all_databases = true;
+                self.databases = Box::default();
+            }
+            Grant::ResetDatabases => {
+                self.all_databases = false;
+                self.databases = Box::default();
+            }
+            Grant::Databases(numbers) => {
+                self.all_databases = false;
+                self.databases = numbers;
+            }
             Grant::AllCommands => self.set_all_commands(true),
             Grant::NoCommands => self.set_all_commands(false),
             rule => {
@@ -198,8 +231,8 @@ impl Selector {
 
     /// This selector made again for another table. Rules about commands that `table` lacks stay written, without effect.
     pub(super) fn rebased(&self, table: &CommandTable) -> Self {
-        let mut rebased =
-            Selector { commands: Selector::new(table).commands, first_args: Vec::new(), ..self.clone() };
+        let commands = Selector::new(Defaults::default(), table).commands;
+        let mut rebased = Selector { commands, first_args: Vec::new(), ..self.clone() };
         rebased.commands.fill(if self.future_commands { u64::MAX } else { 0 });
         for rule in &self.command_rules {
             rebased.enact(rule, table);
@@ -220,6 +253,8 @@ impl Selector {
             Grant::AllowCommand(name) => {
                 if let Some(spec) = table.find(name.as_bytes()) {
                     self.set_command(spec, true);
+                } else if let Some((spec, arg)) = module_first_arg(name, table) {
+                    self.first_args.push((spec.id, arg.as_bytes().into()));
                 }
             }
             Grant::DenyCommand(name) => {
@@ -233,6 +268,7 @@ impl Selector {
             }
             Grant::AllowCategory(wanted) | Grant::DenyCategory(wanted) => {
                 let allow = matches!(rule, Grant::AllowCategory(_));
+                let Some(wanted) = table.category(wanted.as_bytes()) else { return };
                 for spec in table.specs().iter().filter(|spec| spec.categories.intersects(wanted.0)) {
                     self.set_command(spec, allow);
                 }
@@ -246,8 +282,9 @@ impl Selector {
                 }
             }
             // Not command rules, or without anything to remember.
-            Grant::AllChannels | Grant::AllCommands | Grant::AllKeys | Grant::Channels(_) => {}
-            Grant::Keys { .. } | Grant::NoCommands | Grant::ResetChannels | Grant::ResetKeys => {}
+            Grant::AllChannels | Grant::AllCommands | Grant::AllDatabases | Grant::AllKeys => {}
+            Grant::Channels(_) | Grant::Databases(_) | Grant::Keys { .. } | Grant::NoCommands => {}
+            Grant::ResetChannels | Grant::ResetDatabases | Grant::ResetKeys => {}
         }
     }
 
@@ -261,6 +298,13 @@ impl Selector {
             self.first_args.retain(|(command, _)| command != id);
         }
     }
+}
+
+/// The command and the first argument that a rule kept by name means, if the upstream's module has no subcommands.
+fn module_first_arg<'t, 'n>(name: &'n str, table: &'t CommandTable) -> Option<(&'t Spec, &'n str)> {
+    let (command, arg) = name.split_once('|').filter(|(command, _)| command.contains('.'))?;
+    let spec = table.find(command.as_bytes()).filter(|spec| !spec.is_container())?;
+    Some((spec, arg))
 }
 
 /// Whether `earlier` has no effect left once `later` is applied, whatever stands between.
@@ -289,25 +333,42 @@ fn overrides(later: &Grant, earlier: &Grant) -> bool {
 
 impl Selector {
     /// The command rules, as `ACL GETUSER` shows them: `+@all` or `-@all`, then the rest in the order given.
-    pub fn commands_text(&self) -> Vec<u8> {
+    pub fn commands_text(&self, dialect: Dialect) -> Vec<u8> {
         let mut text = if self.future_commands { b"+@all".to_vec() } else { b"-@all".to_vec() };
         for rule in &self.command_rules {
             let (sign, name, arg) = match rule {
                 Grant::AllowCommand(name) => (" +", &**name, None),
                 Grant::DenyCommand(name) => (" -", &**name, None),
                 Grant::AllowFirstArg { command, arg } => (" +", &**command, Some(arg)),
-                Grant::AllowCategory(category) => (" +@", category_name(category.0), None),
-                Grant::DenyCategory(category) => (" -@", category_name(category.0), None),
+                Grant::AllowCategory(name) => (" +@", &**name, None),
+                Grant::DenyCategory(name) => (" -@", &**name, None),
                 _ => continue,
             };
             text.extend_from_slice(sign.as_bytes());
             text.extend_from_slice(name.as_bytes());
             if let Some(arg) = arg {
                 text.push(b'|');
-                text.extend_from_slice(arg);
+                text.extend_from_slice(&dialect.first_arg(arg));
             }
         }
         text
+    }
+
+    /// The rules that name a command or category which `table` lacks, such as `-graph.query` or `+@json`: without
+    /// effect there. See [`User::unknown_names`](super::User::unknown_names).
+    pub(super) fn unknown_names<'s>(&'s self, table: &'s CommandTable) -> impl Iterator<Item = String> + 's {
+        let no_command = |name: &str| table.find(name.as_bytes()).is_none();
+        let no_category = |name: &str| table.category(name.as_bytes()).is_none();
+        self.command_rules.iter().filter_map(move |rule| match rule {
+            Grant::AllowCommand(name) if no_command(name) && module_first_arg(name, table).is_none() => {
+                Some(format!("+{name}"))
+            }
+            Grant::DenyCommand(name) if no_command(name) => Some(format!("-{name}")),
+            Grant::AllowFirstArg { command, .. } if no_command(command) => Some(format!("+{command}")),
+            Grant::AllowCategory(name) if no_category(name) => Some(format!("+@{name}")),
+            Grant::DenyCategory(name) if no_category(name) => Some(format!("-@{name}")),
+            _ => None,
+        })
     }
 
     /// The key rules, as `ACL GETUSER` shows them; empty when there is none.
@@ -343,8 +404,21 @@ impl Selector {
         text
     }
 
+    /// The databases, as `ACL GETUSER` shows them; empty when there is none.
+    pub fn databases_text(&self) -> Vec<u8> {
+        if self.all_databases {
+            return b"alldbs".to_vec();
+        }
+        let mut text = Vec::new();
+        for number in &self.databases {
+            text.extend_from_slice(if text.is_empty() { b"db=" } else { b"," });
+            text.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes());
+        }
+        text
+    }
+
     /// All rules, as `ACL LIST` shows them. Parsing them gives a selector with the same decisions and the same text.
-    pub fn describe(&self) -> Vec<u8> {
+    pub fn describe(&self, dialect: Dialect) -> Vec<u8> {
         let mut text = self.keys_text();
         if !self.all_channels {
             join(&mut text, b"resetchannels", b"");
@@ -353,7 +427,11 @@ impl Selector {
         if !channels.is_empty() {
             join(&mut text, &channels, b"");
         }
-        join(&mut text, &self.commands_text(), b"");
+        if !self.all_databases {
+            let databases = self.databases_text();
+            join(&mut text, if databases.is_empty() { b"resetdbs" } else { &databases }, b"");
+        }
+        join(&mut text, &self.commands_text(dialect), b"");
         text
     }
 }
@@ -364,8 +442,4 @@ fn join(text: &mut Vec<u8>, sign: &[u8], word: &[u8]) {
     }
     text.extend_from_slice(sign);
     text.extend_from_slice(word);
-}
-
-fn category_name(bit: u64) -> &'static str {
-    category::ALL.iter().find(|(known, _)| *known == bit).map(|(_, name)| *name).unwrap_or_default()
 }

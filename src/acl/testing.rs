@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use super::{Denial, SortOption, Unclear, Use, User, Visitor};
-use crate::command::{Access, Categories, CommandTable, Flags, Reported, Resolution, category, flag};
+use super::{Defaults, Denial, SortOption, Unclear, Use, User, Visitor};
+use crate::command::{Access, CommandTable, Flags, Reported, Resolution, flag};
 use crate::resp::RequestBuf;
 
 /// `name arity no_auth|- category…`, a container before its subcommands.
@@ -16,12 +16,12 @@ pub fn table() -> CommandTable {
         let name = words.next().unwrap().to_owned();
         let arity = words.next().unwrap().parse().unwrap();
         let flags = Flags(if words.next().unwrap() == "no_auth" { flag::NO_AUTH } else { 0 });
-        let categories = words.fold(0, |set, word| set | category::find(word.as_bytes()).unwrap().0);
+        let categories = words.map(str::to_owned).collect();
         let row = Reported {
             name,
             arity,
             flags,
-            categories: Categories(categories),
+            categories: Some(categories),
             keys: Some(Vec::new()),
             subcommands: Vec::new(),
         };
@@ -36,7 +36,10 @@ pub fn table() -> CommandTable {
 
 pub fn user(rules: &[&str], table: &CommandTable) -> User {
     let rules: Vec<&[u8]> = rules.iter().map(|rule| rule.as_bytes()).collect();
-    User::new(b"u", table).unwrap().set(&rules, table).unwrap_or_else(|error| panic!("{rules:?}: {error:?}"))
+    User::new(b"u", Defaults::default(), table)
+        .unwrap()
+        .set(&rules, table)
+        .unwrap_or_else(|error| panic!("{rules:?}: {error:?}"))
 }
 
 /// The decision about a command line, split at spaces.

@@ -8,6 +8,7 @@ use std::fmt;
 
 use subtle::{Choice, ConstantTimeEq};
 
+use super::dialect::{Defaults, Dialect};
 use super::parse;
 use super::permit::{Denial, Unclear, Visitor};
 use super::rule::{Grant, Rule, RuleError};
@@ -20,6 +21,8 @@ use crate::resp::Request;
 #[derive(Clone, Debug)]
 pub struct User {
     name: Box<[u8]>,
+    /// What `reset` and new selectors begin with.
+    defaults: Defaults,
     enabled: bool,
     nopass: bool,
     passwords: Vec<PasswordHash>,
@@ -41,20 +44,21 @@ pub struct SetUserError {
 }
 
 impl User {
-    /// A user as `ACL SETUSER` creates it: `off`, no password, no key, no channel, no command.
+    /// A user as `ACL SETUSER` creates it: `off`, no password, no key, no command, and no channel unless `defaults` say
+    /// so; these also hold for a later `reset`, and for its selectors.
     ///
     /// # Errors
     /// [`RuleError::BadName`]: white space or NUL in the name, or (unlike Redis, where nobody means it) no name.
-    pub fn new(name: &[u8], table: &CommandTable) -> Result<Self, RuleError> {
+    pub fn new(name: &[u8], defaults: Defaults, table: &CommandTable) -> Result<Self, RuleError> {
         if name.is_empty() || parse::has_space(name) {
             return Err(RuleError::BadName);
         }
-        Ok(User::nobody(name, table))
+        Ok(User::nobody(name, defaults, table))
     }
 
     /// The user that Redis has when nothing is configured: `default on nopass ~* &* +@all`.
-    pub fn default_open(table: &CommandTable) -> Self {
-        let mut user = User::nobody(b"default", table);
+    pub fn default_open(defaults: Defaults, table: &CommandTable) -> Self {
+        let mut user = User::nobody(b"default", defaults, table);
         for rule in [Grant::AllKeys, Grant::AllChannels, Grant::AllCommands] {
             // These three cannot fail; if they did, the user would have less.
             user.root.apply(rule, table).ok();
@@ -66,14 +70,15 @@ impl User {
     }
 
     /// A user without permissions, by a name that is not checked.
-    pub(super) fn nobody(name: &[u8], table: &CommandTable) -> Self {
+    pub(super) fn nobody(name: &[u8], defaults: Defaults, table: &CommandTable) -> Self {
         User {
             name: name.into(),
+            defaults,
             enabled: false,
             nopass: false,
             passwords: Vec::new(),
             sanitize_payload: None,
-            root: Selector::new(table),
+            root: Selector::new(defaults, table),
             selectors: Vec::new(),
             all_powerful: false,
         }
@@ -90,7 +95,7 @@ impl User {
             .map_err(|first| refuse(RuleError::Unmatched, args.get(first).copied().unwrap_or_default()))?;
         let mut user = self.clone();
         for token in &merged {
-            let rule = parse::rule(token, table);
+            let rule = parse::rule(token, self.defaults, table);
             let rule = rule.map_err(|fault| refuse(user.root.refusal(token, fault.error), token))?;
             user.apply(rule, table).map_err(|error| refuse(error, token))?;
         }
@@ -128,7 +133,8 @@ impl User {
             Rule::Selector(selector) => self.selectors.push(*selector),
             Rule::ClearSelectors => self.selectors.clear(),
             Rule::Reset => {
-                *self = User { sanitize_payload: Some(true), ..User::nobody(&self.name, table) };
+                *self =
+                    User { sanitize_payload: Some(true), ..User::nobody(&self.name, self.defaults, table) };
             }
             Rule::Grant(grant) => {
                 self.root.apply(grant, table)?;
@@ -154,7 +160,7 @@ impl User {
     /// Whether the user may run `request`.
     ///
     /// - `spec` is what the request resolved to; it must be of the table that the user was made with.
-    /// - `uses` tells the visitor every key and channel of the request, in Redis' order, until it says `Break`; it is
+    /// - `uses` tells the visitor every database, key and channel of the request, in this order, until it says `Break`; it is
     ///   called once for each selector that allows the command, and never for a user who may do everything.
     ///
     /// Whether the user is `on` plays no role, as in Redis: that only matters at login. Allocates nothing.
@@ -188,7 +194,7 @@ impl User {
             || self.selectors.iter().any(|selector| selector.has_channel(channel, pattern))
     }
 
-    /// Whether the root permissions allow every command, key and channel (`+@all ~* &*`).
+    /// Whether the root permissions allow every command, key, channel and database (`+@all ~* &* alldbs`).
     pub fn is_all_powerful(&self) -> bool {
         self.all_powerful
     }
@@ -228,22 +234,38 @@ impl User {
         &self.selectors
     }
 
+    /// The rules that name a command or category which `table` lacks, as written; each has no effect there. For a
+    /// warning, once a table is fitted to the upstream.
+    ///
+    /// It can be no more than that: `-graph.qurey` denies nothing, so that whoever has `+@all` may run what was meant.
+    /// But the same is seen when the upstream was restarted without its module, which denies more, not less; to refuse
+    /// the rules then would lock out everyone. What Redis refuses, a fitted table refuses too (`ACL SETUSER`); only files
+    /// are read before anybody knows. And what may be known by then is: a name without a dot is refused at once.
+    pub fn unknown_names(&self, table: &CommandTable) -> Vec<String> {
+        std::iter::once(&self.root)
+            .chain(&self.selectors)
+            .flat_map(|selector| selector.unknown_names(table))
+            .collect()
+    }
+
+    /// What `ACL GETUSER` calls flags, in its order.
+    pub fn flags(&self, dialect: Dialect) -> Vec<&'static str> {
+        let enabled = Some(if self.enabled { "on" } else { "off" });
+        let nopass = self.nopass.then_some("nopass");
+        [enabled, nopass, dialect.payload(self.sanitize_payload)].into_iter().flatten().collect()
+    }
+
     /// The line of this user in an ACL file and in `ACL LIST`, password hashes included, without a line end. Applied to
     /// a new user of that name, its rules make the same decisions and the same line.
     ///
-    /// Key, channel and user rules are in the words of Redis 7.0; command rules are kept as given, as 7.2 does (7.0
-    /// guesses new ones from its bitmap, in random order).
-    pub fn describe(&self) -> Vec<u8> {
+    /// Byte for byte what the server of this dialect prints, with two exceptions: 7.0 guesses command rules from its
+    /// bitmap, in random order, where they are as given here; and `%RW~*` is not printed as `~*`, which would be read
+    /// back as `allkeys`.
+    pub fn describe(&self, dialect: Dialect) -> Vec<u8> {
         let mut text = b"user ".to_vec();
         text.extend_from_slice(&self.name);
-        let sanitize = match self.sanitize_payload {
-            None => "",
-            Some(true) => " sanitize-payload",
-            Some(false) => " skip-sanitize-payload",
-        };
-        for flag in
-            [if self.enabled { " on" } else { " off" }, if self.nopass { " nopass" } else { "" }, sanitize]
-        {
+        for flag in self.flags(dialect) {
+            text.push(b' ');
             text.extend_from_slice(flag.as_bytes());
         }
         for hash in &self.passwords {
@@ -251,10 +273,10 @@ impl User {
             text.extend_from_slice(hash.to_hex().as_bytes());
         }
         text.push(b' ');
-        text.extend_from_slice(&self.root.describe());
+        text.extend_from_slice(&self.root.describe(dialect));
         for selector in &self.selectors {
             text.extend_from_slice(b" (");
-            text.extend_from_slice(&selector.describe());
+            text.extend_from_slice(&selector.describe(dialect));
             text.push(b')');
         }
         text

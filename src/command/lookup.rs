@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use super::category::{self, CategoryNames};
+use super::databases;
 use super::spec::{Affinity, Categories, Channels, CommandId, Flags, KeySpec, Spec, flag};
 use super::table::{ROWS, Row};
 use crate::resp::Request;
@@ -34,8 +36,9 @@ pub struct Reported {
     pub arity: i16,
     /// See [`Spec::flags`].
     pub flags: Flags,
-    /// See [`Spec::categories`]; implicit ones included.
-    pub categories: Categories,
+    /// The names of its categories (without `@`), implicit ones included; `None` where the upstream is too old to say
+    /// (before 6.0).
+    pub categories: Option<Vec<String>>,
     /// Its key specifications; `None` where they could not be understood or the upstream is too old to send them.
     pub keys: Option<Vec<KeySpec>>,
     /// Subcommands, where the upstream reports them (7.0 and later).
@@ -47,29 +50,47 @@ pub struct Reported {
 pub struct CommandTable {
     specs: Vec<Spec>,
     by_name: HashMap<Box<[u8]>, CommandId>,
+    categories: CategoryNames,
+    /// Whether an upstream may still add commands and categories of modules.
+    open: bool,
 }
 
 impl CommandTable {
-    /// The commands that Redkeep knows by itself.
+    /// The commands that Redkeep knows by itself. It is open: rules may name commands and categories of modules, which
+    /// only an upstream can tell ([`CommandTable::is_later_name`]).
     pub fn builtin() -> Self {
-        let mut table = CommandTable { specs: Vec::with_capacity(ROWS.len()), by_name: HashMap::new() };
+        let mut table = CommandTable { specs: Vec::with_capacity(ROWS.len()), open: true, ..Self::empty() };
         for row in ROWS {
             table.push_row(row);
+        }
+        for name in category::OF_MODULES {
+            table.categories.add(name);
         }
         table
     }
 
+    fn empty() -> Self {
+        let categories = CategoryNames::builtin();
+        CommandTable { specs: Vec::new(), by_name: HashMap::new(), categories, open: false }
+    }
+
     /// This table fitted to an upstream: commands that `reported` lacks are left out, commands that only `reported`
     /// has are added. Commands that Redkeep answers itself stay in any case (HELLO in front of Redis 3.2), after the
-    /// others.
+    /// others. A fitted table is not open any more.
     ///
     /// SECURITY: for a command in both, the built-in row wins, since key specifications of an upstream may be too
-    /// weak (or forged); only the arity is the upstream's (for what is sent there), so that a wrong number of
-    /// arguments is refused where it refuses it.
+    /// weak (or forged). Two things are the upstream's (for what is sent there): the arity, so that a wrong number of
+    /// arguments is refused where it refuses it, and the categories, so that `+@read` allows what it allows on that very
+    /// server. An upstream that lies about them only widens what it receives itself, with all the data in its hands;
+    /// nothing that Redkeep guards for everyone depends on them ([`Spec::scripting`]).
+    /// Categories are those of the subcommand from 7.0 on; 6.x knows only containers, and there each subcommand is in the
+    /// categories of its container, as in that server's own ACL. Older ones report none, and the built-in ones count.
+    ///
     /// Subcommands are left out only if the upstream reports subcommands at all (7.0 and later).
-    /// An added command whose keys are not understood is [`Affinity::Unavailable`].
+    /// An added command whose keys are not understood is [`Affinity::Unavailable`]. A command in a category for which no
+    /// bit is left is left out: no rule could deny that category.
     pub fn fitted(&self, reported: &[Reported]) -> Self {
-        let mut table = CommandTable { specs: Vec::new(), by_name: HashMap::new() };
+        let mut table = Self::empty();
         for theirs in reported.iter().filter(|theirs| !theirs.name.contains('|')) {
             match self.find(theirs.name.as_bytes()) {
                 Some(ours) => table.push_both(self, ours, theirs),
@@ -138,6 +159,34 @@ impl CommandTable {
         &self.specs
     }
 
+    /// The categories with their names, in the order of `ACL CAT`; those of modules last.
+    pub fn categories(&self) -> &CategoryNames {
+        &self.categories
+    }
+
+    /// The category of this name (without `@`), in any case.
+    pub fn category(&self, name: &[u8]) -> Option<Categories> {
+        self.categories.find(name)
+    }
+
+    /// Whether a module of an upstream may turn out to have a command of this full name, which has a dot in it
+    /// (`graph.query`, `mod.cmd|sub`). Never in a fitted table.
+    pub fn is_later_name(&self, name: &[u8]) -> bool {
+        let (command, sub) = match name.iter().position(|byte| *byte == b'|') {
+            Some(bar) => (name.get(..bar).unwrap_or_default(), name.get(bar.saturating_add(1)..)),
+            None => (name, None),
+        };
+        let is_word = |word: &[u8]| {
+            let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+            !word.is_empty() && word.iter().all(plain)
+        };
+        self.open
+            && name.len() <= MAX_NAME_BYTES
+            && is_word(command)
+            && command.split(|byte| *byte == b'.').filter(|part| !part.is_empty()).count() > 1
+            && sub.is_none_or(is_word)
+    }
+
     fn push_row(&mut self, row: &Row) {
         let parent = row
             .name
@@ -149,6 +198,13 @@ impl CommandTable {
             arity: row.arity,
             flags: row.flags,
             categories: row.categories,
+            scripting: row.categories.intersects(category::SCRIPTING),
+            databases: databases::of(
+                row.name,
+                row.flags,
+                row.categories,
+                !row.keys.is_empty() || row.movable.is_some(),
+            ),
             keys: Cow::Borrowed(row.keys),
             movable: row.movable,
             channels: row.channels,
@@ -161,14 +217,16 @@ impl CommandTable {
     /// Adds a command that both `builtin` and the upstream know.
     fn push_both(&mut self, builtin: &CommandTable, ours: &Spec, theirs: &Reported) {
         let arity = if ours.affinity == Affinity::Local { ours.arity } else { theirs.arity };
-        let spec = Spec { arity, subcommands: Vec::new(), ..ours.clone() };
-        let Some(container) = self.push(spec) else { return };
+        let Some(spec) = self.as_reported(ours, theirs) else { return };
+        let Some(container) = self.push(Spec { arity, subcommands: Vec::new(), ..spec }) else { return };
         for sub in ours.subcommands.iter().filter_map(|id| builtin.spec(*id)) {
             let reported = theirs.subcommands.iter().find(|reported| reported.name == sub.name);
             if reported.is_some() || theirs.subcommands.is_empty() {
                 let arity = reported.filter(|_| sub.affinity != Affinity::Local);
                 let arity = arity.map_or(sub.arity, |reported| reported.arity);
-                self.push(Spec { arity, parent: Some(container), ..sub.clone() });
+                // A server without subcommands judges all of them by their container.
+                let Some(spec) = self.as_reported(sub, reported.unwrap_or(theirs)) else { continue };
+                self.push(Spec { arity, parent: Some(container), ..spec });
             }
         }
         if !ours.is_container() {
@@ -179,6 +237,21 @@ impl CommandTable {
             // A new CLIENT or ACL subcommand is about the upstream's clients and users, like its siblings.
             self.push_reported(sub, ours.affinity, Some(container));
         }
+    }
+
+    /// Our row with the categories that the upstream reports, if it reports any. `None` when there is no room for them.
+    fn as_reported(&mut self, ours: &Spec, theirs: &Reported) -> Option<Spec> {
+        let Some(names) = &theirs.categories else { return Some(ours.clone()) };
+        let categories = self.category_set(names)?;
+        let scripting = ours.scripting || categories.intersects(category::SCRIPTING);
+        Some(Spec { categories, scripting, ..ours.clone() })
+    }
+
+    /// The set of these categories; new ones get a bit. `None` when there is none left.
+    fn category_set(&mut self, names: &[String]) -> Option<Categories> {
+        names.iter().try_fold(Categories::default(), |set, name| {
+            Some(Categories(set.0 | self.categories.add(name)?.0))
+        })
     }
 
     /// Adds a command that Redkeep answers itself, unless it is there; before it its container.
@@ -215,13 +288,22 @@ impl CommandTable {
         } else {
             affinity
         };
+        let categories = match &reported.categories {
+            Some(names) => self.category_set(names)?,
+            None => category::implied(reported.flags, Categories::default()),
+        };
+        let name = reported.name.to_ascii_lowercase();
+        // Keys that cannot be told may be any.
+        let has_keys = reported.keys.as_ref().is_none_or(|keys| !keys.is_empty());
         self.push(Spec {
             id: CommandId(0),
-            name: Cow::Owned(reported.name.to_ascii_lowercase()),
+            databases: databases::of(&name, reported.flags, categories, has_keys),
+            name: Cow::Owned(name),
             arity: reported.arity,
             // SECURITY: no_auth would let a client run it before it has logged in, past every rule.
             flags: Flags(reported.flags.0 & !flag::NO_AUTH),
-            categories: reported.categories,
+            categories,
+            scripting: categories.intersects(category::SCRIPTING),
             keys: Cow::Owned(reported.keys.clone().unwrap_or_default()),
             movable: None,
             channels: Channels::None,

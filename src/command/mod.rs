@@ -1,5 +1,6 @@
 //! What Redis commands are.
 pub mod category;
+pub mod databases;
 pub mod keys;
 mod lookup;
 mod movable;
@@ -9,5 +10,6 @@ mod table;
 
 pub use lookup::{CommandTable, Reported, Resolution};
 pub use spec::{
-    Access, Affinity, Begin, Categories, Channels, CommandId, Find, Flags, KeySpec, Movable, Spec, flag,
+    Access, Affinity, Begin, Categories, Channels, CommandId, Databases, Find, Flags, KeySpec, Movable, Spec,
+    flag,
 };

@@ -4,16 +4,15 @@
 //! (tips, key specifications, subcommands).
 //!
 //! INVARIANT: what is not understood only ever takes away. An entry that cannot be parsed is left out, so that the
-//! command is unknown; keys that cannot be told are `None`, so that the command is refused. Flags and categories that
-//! Redkeep has no name for decide nothing and are dropped.
+//! command is unknown; keys that cannot be told are `None`, so that the command is refused. Flags that Redkeep has no
+//! name for decide nothing and are dropped; categories are kept by name, whatever they are.
 //!
 //! Source: `COMMAND` of Redis 3.2.13, 5.0.14, 6.2.16, 7.0.15, 7.4.1, 8.2.3 and Valkey 8.0.1, 9.1.2.
 
 use std::borrow::Cow;
 
-use super::category;
 use super::lookup::Reported;
-use super::spec::{Access, Begin, Categories, Find, Flags, KeySpec, flag};
+use super::spec::{Access, Begin, Find, Flags, KeySpec, flag};
 use crate::resp::Value;
 
 /// Longest name of a command, in bytes. Longer ones would never be found by a lookup.
@@ -35,8 +34,8 @@ fn command(entry: &Value, container: Option<&str>) -> Option<Reported> {
     };
     let flags = flags(entry.get(2)?)?;
     let categories = match entry.get(6) {
-        Some(categories) => reported_categories(categories)?,
-        None => category::implied(flags, Categories::default()),
+        Some(categories) => Some(reported_categories(categories)?),
+        None => None,
     };
     let keys = match entry.get(8) {
         Some(specs) => key_specs(specs, flags),
@@ -73,13 +72,13 @@ fn flags(value: &Value) -> Option<Flags> {
     Some(Flags(bits))
 }
 
-fn reported_categories(value: &Value) -> Option<Categories> {
-    let mut bits = 0;
-    for name in array(value)? {
+/// The names, without `@`.
+fn reported_categories(value: &Value) -> Option<Vec<String>> {
+    let name = |name| {
         let name = text(name)?;
-        bits |= category::find(name.strip_prefix(b"@").unwrap_or(name)).map_or(0, |found| found.0);
-    }
-    Some(Categories(bits))
+        Some(std::str::from_utf8(name.strip_prefix(b"@").unwrap_or(name)).ok()?.to_ascii_lowercase())
+    };
+    array(value)?.iter().map(name).collect()
 }
 
 /// First key, last key and step of Redis before 7.0. How a key is used is not said there: the worst is assumed.

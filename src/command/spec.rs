@@ -198,6 +198,25 @@ pub enum Channels {
     AllLiteral,
 }
 
+/// Which databases a command uses. Only a rule about databases asks (`db=…`, Valkey 9.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Databases {
+    /// All: FLUSHALL.
+    All,
+    /// COPY: the session's, and that of every DB clause.
+    Copy,
+    /// The session's.
+    Current,
+    /// MOVE: the session's, and that of argument 2.
+    Move,
+    /// None.
+    None,
+    /// SELECT: that of argument 1.
+    Select,
+    /// SWAPDB: those of arguments 1 and 2.
+    Swap,
+}
+
 /// Which link may carry the command, or whether Redkeep answers it itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Affinity {
@@ -226,8 +245,13 @@ pub struct Spec {
     pub arity: i16,
     /// What `COMMAND` says of the command.
     pub flags: Flags,
-    /// Its ACL categories.
+    /// Its ACL categories: those that the upstream reports, once it was asked and if it reports any.
     pub categories: Categories,
+    /// Whether it runs scripts or functions, or manages them. Unlike `categories`, nothing that an upstream reports
+    /// takes this from a command.
+    pub scripting: bool,
+    /// The databases that it uses.
+    pub databases: Databases,
     /// Its keys, unless `movable` says otherwise.
     pub keys: Cow<'static, [KeySpec]>,
     /// The function that finds its keys, instead of `keys`.

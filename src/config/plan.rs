@@ -15,7 +15,7 @@ use super::{
     Config, InlineUser, Located, LogFormat, Position, Problems, SecretSource, UpstreamAddress, UpstreamTls,
     UserSource, check_files, load,
 };
-use crate::acl::{PasswordHash, Secret, User, parse_file, parse_rules};
+use crate::acl::{Defaults, PasswordHash, Secret, User, parse_file, parse_rules};
 use crate::command::CommandTable;
 use crate::policy::{self, Gates};
 use crate::server::tls::{certified_key, provider, read_certificates, read_key, server_config, trust};
@@ -48,10 +48,11 @@ impl Plan {
         let config = load(path)?;
         let mut problems = check_files(&config);
         let table = CommandTable::builtin();
-        let users = read_users(&config, &table, &mut problems);
+        let defaults = Defaults { all_channels: config.all_channels };
+        let users = read_users(&config, defaults, &table, &mut problems);
         let requirepass =
             config.requirepass.as_ref().and_then(|source| read_hash(source, &config, &mut problems));
-        let users = with_default(users, requirepass.as_ref(), &table);
+        let users = with_default(users, requirepass.as_ref(), defaults, &table);
         let gates = read_gates(&config, &table, &mut problems);
         let upstream = read_upstream(&config, &mut problems);
         let mut listeners = Vec::new();
@@ -96,7 +97,7 @@ impl Plan {
                 },
                 requirepass,
                 gates,
-                all_channels: config.all_channels,
+                defaults,
                 log_max_len: config.log_max_len,
             },
             log_format: config.log.format,
@@ -149,10 +150,15 @@ fn note_change(config: &Config, at: Position, problems: &mut Problems) {
     }
 }
 
-fn read_users(config: &Config, table: &CommandTable, problems: &mut Problems) -> Vec<User> {
+fn read_users(
+    config: &Config,
+    defaults: Defaults,
+    table: &CommandTable,
+    problems: &mut Problems,
+) -> Vec<User> {
     match &config.users {
         UserSource::AclFile(path) => match std::fs::read(&path.value) {
-            Ok(bytes) => parse_file(&bytes, table).unwrap_or_else(|errors| {
+            Ok(bytes) => parse_file(&bytes, defaults, table).unwrap_or_else(|errors| {
                 for error in errors {
                     problems.push(&path.value, error.line, error.column, error.text);
                 }
@@ -164,19 +170,21 @@ fn read_users(config: &Config, table: &CommandTable, problems: &mut Problems) ->
             }
         },
         UserSource::DefaultOnly => Vec::new(),
-        UserSource::Inline(inline) => {
-            inline.iter().filter_map(|user| read_inline_user(user, config, table, problems)).collect()
-        }
+        UserSource::Inline(inline) => inline
+            .iter()
+            .filter_map(|user| read_inline_user(user, config, defaults, table, problems))
+            .collect(),
     }
 }
 
 fn read_inline_user(
     inline: &InlineUser,
     config: &Config,
+    defaults: Defaults,
     table: &CommandTable,
     problems: &mut Problems,
 ) -> Option<User> {
-    let user = match parse_rules(&inline.name.value, &inline.rules.text, table) {
+    let user = match parse_rules(&inline.name.value, &inline.rules.text, defaults, table) {
         Ok(user) => user,
         Err(errors) => {
             for error in errors {

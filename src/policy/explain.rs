@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use super::gate::Named;
-use super::{Facts, Policy, Reason, Upstream, Verdict, Version, visit_uses};
-use crate::acl::User;
+use super::{Facts, Policy, Reason, Upstream, Verdict, Version};
 use crate::acl::explain::{self, Demand, EVERYTHING, Finding};
+use crate::acl::{Defaults, User};
 use crate::command::{Resolution, Spec, flag};
 use crate::resp::{Request, RequestBuf};
 
@@ -59,17 +59,19 @@ pub struct Suggestion {
 
 impl Policy {
     /// Explains the verdict on `request`, all of whose bytes are attacker-controlled, for a session of `user`, which
-    /// must be of this policy. `scratch` takes requests that are encoded anew.
+    /// must be of this policy, in this `database`. `scratch` takes requests that are encoded anew.
     pub fn explain<'a>(
         &'a self,
         user: &User,
+        database: u32,
         request: Request<'a>,
         scratch: &'a mut [RequestBuf; 2],
     ) -> Explanation<'a> {
         let [first, second] = scratch;
-        let denied = denial(&self.judge(facts(user), request, first));
-        let open = User::default_open(&self.table);
-        let gate = denied.and_then(|_| denial(&self.judge(facts(&open), request, second)));
+        let denied = denial(&self.judge(Facts { user: Some(user), database }, request, first));
+        let open = User::default_open(Defaults::default(), &self.table);
+        let gate =
+            denied.and_then(|_| denial(&self.judge(Facts { user: Some(&open), database }, request, second)));
         let (naming, original) = self.original(request);
         let original = original.as_request();
         let spec = match self.table.resolve(original) {
@@ -78,19 +80,23 @@ impl Policy {
             Resolution::UnknownCommand => None,
         };
         let demand = match spec.filter(|spec| spec.accepts(original.len())) {
-            Some(spec) => Demand::of(|visitor| visit_uses(spec, original, visitor)),
+            Some(spec) => {
+                let facts = Facts { user: Some(user), database };
+                Demand::of(|visitor| self.visit_uses(facts, spec, original, visitor))
+            }
             None => Demand::default(),
         };
         let findings = match spec.filter(|_| denied.is_none_or(asks_rules)) {
             Some(spec) => explain::explain(user, original, spec, &demand, &self.table),
             None => Vec::new(),
         };
+        let asked = Asked { user, database, request };
         let suggestions = match (spec, denied) {
             (Some(spec), None) if !spec.flags.contains(flag::NO_AUTH) => {
                 let rules = explain::denying(user, original, spec, &findings, &self.table);
-                self.suggestion(user, request, rules, false).into_iter().collect()
+                self.suggestion(asked, rules, false).into_iter().collect()
             }
-            (Some(spec), Some(_)) if gate.is_none() => self.allowing(user, request, spec, &demand, &findings),
+            (Some(spec), Some(_)) if gate.is_none() => self.allowing(asked, spec, &demand, &findings),
             _ => Vec::new(),
         };
         Explanation { denied, gate, naming, spec, demand, findings, suggestions }
@@ -99,7 +105,8 @@ impl Policy {
     /// This policy as it would judge and word in front of an upstream of this version that has all commands.
     pub fn before(self, version: Version) -> Policy {
         // What SELECT and HELLO are answered is none of a verdict.
-        let upstream = Upstream { version, login_first: false, databases: 0, hello: None };
+        let upstream =
+            Upstream { version, valkey: None, login_first: false, databases: u32::MAX, hello: None };
         Policy { upstream: Some(Arc::new(upstream)), ..self }
     }
 
@@ -127,21 +134,20 @@ impl Policy {
 
     fn allowing(
         &self,
-        user: &User,
-        request: Request<'_>,
+        asked: Asked<'_>,
         spec: &Spec,
         demand: &Demand,
         findings: &[Finding],
     ) -> Vec<Suggestion> {
         let added = findings.first().map(|root| explain::added_to_root(spec, demand, root));
-        let added = added.and_then(|rules| self.suggestion(user, request, rules, false));
+        let added = added.and_then(|rules| self.suggestion(asked, rules, false));
         // Without keys and channels a selector allows as much as the root permissions.
         let selector = (!demand.uses.is_empty() || demand.unclear)
-            .then(|| self.suggestion(user, request, explain::own_selector(spec, demand), true))
+            .then(|| self.suggestion(asked, explain::own_selector(spec, demand), true))
             .flatten();
         if added.is_none() && selector.is_none() {
             let everything = EVERYTHING.iter().map(|rule| rule.to_vec()).collect();
-            return self.suggestion(user, request, everything, false).into_iter().collect();
+            return self.suggestion(asked, everything, false).into_iter().collect();
         }
         added.into_iter().chain(selector).collect()
     }
@@ -149,20 +155,19 @@ impl Policy {
     /// `rules`, or a selector of them, without those that are not needed, if they turn the verdict.
     fn suggestion(
         &self,
-        user: &User,
-        request: Request<'_>,
+        asked: Asked<'_>,
         mut rules: Vec<Vec<u8>>,
         own_selector: bool,
     ) -> Option<Suggestion> {
-        let before = self.allows(user, request);
+        let before = self.allows(asked);
         let added = |rules: &[Vec<u8>]| {
             if own_selector { vec![explain::in_parentheses(rules)] } else { rules.to_vec() }
         };
         let turns = |rules: &[Vec<u8>]| {
             let rules = added(rules);
             let rules: Vec<&[u8]> = rules.iter().map(Vec::as_slice).collect();
-            let after = user.set(&rules, &self.table);
-            after.is_ok_and(|after| self.allows(&after, request) != before)
+            let after = asked.user.set(&rules, &self.table);
+            after.is_ok_and(|after| self.allows(Asked { user: &after, ..asked }) != before)
         };
         if !turns(&rules) {
             return None;
@@ -181,13 +186,18 @@ impl Policy {
         Some(Suggestion { rules: added(&rules), own_selector })
     }
 
-    fn allows(&self, user: &User, request: Request<'_>) -> bool {
-        matches!(self.judge(facts(user), request, &mut RequestBuf::default()), Verdict::Allow(_))
+    fn allows(&self, asked: Asked<'_>) -> bool {
+        let facts = Facts { user: Some(asked.user), database: asked.database };
+        matches!(self.judge(facts, asked.request, &mut RequestBuf::default()), Verdict::Allow(_))
     }
 }
 
-fn facts(user: &User) -> Facts<'_> {
-    Facts { user: Some(user) }
+/// What the verdict is asked for.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    user: &'a User,
+    database: u32,
+    request: Request<'a>,
 }
 
 fn denial<'a>(verdict: &Verdict<'a>) -> Option<Reason<'a>> {
@@ -200,7 +210,8 @@ fn denial<'a>(verdict: &Verdict<'a>) -> Option<Reason<'a>> {
 /// Whether the user's rules were asked before a denial for this reason.
 fn asks_rules(reason: Reason<'_>) -> bool {
     match reason {
-        Reason::Channel(_) | Reason::Command(_) | Reason::Key(_) | Reason::SortPattern(_) => true,
+        Reason::Channel(_) | Reason::Command(_) | Reason::Database(_) | Reason::Key(_) => true,
+        Reason::SortPattern(_) => true,
         Reason::CredentialConfig | Reason::ProtectedConfig(_) | Reason::Script | Reason::Unavailable(_) => {
             true
         }

@@ -8,6 +8,8 @@ use super::Version;
 pub struct Upstream {
     /// Its version.
     pub version: Version,
+    /// Valkey's own version, if it is one.
+    pub valkey: Option<Version>,
     /// Whether it asks for a login before it looks at anything else, as Valkey does since 8.1; Redis tells strangers
     /// first which commands exist.
     pub login_first: bool,

@@ -6,7 +6,7 @@
 //! `enable-protected-configs` of Redis 7.0, for upstreams that are too old to have them or switched them off.
 
 use super::Reason;
-use crate::command::{Affinity, CommandTable, Spec, category};
+use crate::command::{Affinity, CommandTable, Spec};
 use crate::resp::Request;
 
 /// Parameters of Redis whose values are credentials of the upstream, or of its links to others. Nobody sees or sets them
@@ -151,7 +151,7 @@ pub(super) fn after_acl<'a>(spec: &'a Spec, request: Request<'_>, all_powerful: 
             }
         }
         "function|help" | "script|exists" | "script|help" => {}
-        _ if spec.categories.intersects(category::SCRIPTING) && !all_powerful => return Some(Reason::Script),
+        _ if spec.scripting && !all_powerful => return Some(Reason::Script),
         _ => {}
     }
     (spec.affinity == Affinity::Unavailable).then_some(Reason::Unavailable(spec))

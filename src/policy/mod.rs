@@ -28,7 +28,8 @@ pub use wording::{NOAUTH, WRONGPASS};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::acl::{self, Denial, SortOption, Unclear, Use, User, Visitor};
+use crate::acl::{self, Denial, Dialect, SortOption, Unclear, Use, User, Visitor};
+use crate::command::databases::{Database, for_each_database};
 use crate::command::keys::{SortPattern, for_each_channel, for_each_key, sort_pattern};
 use crate::command::{CommandTable, Resolution, Spec, flag};
 use crate::resp::{Request, RequestBuf};
@@ -40,6 +41,8 @@ use gate::Named;
 pub struct Facts<'a> {
     /// The user who is logged in; `None` before a login.
     pub user: Option<&'a User>,
+    /// The database that it is in.
+    pub database: u32,
 }
 
 /// One immutable snapshot of all rules.
@@ -147,6 +150,18 @@ impl Policy {
         self.upstream.as_ref().map_or(Version::NEWEST, |upstream| upstream.version)
     }
 
+    /// How the upstream prints users.
+    pub fn dialect(&self) -> Dialect {
+        let valkey = self.upstream.as_ref().and_then(|upstream| upstream.valkey);
+        if valkey.is_some_and(|valkey| valkey >= Version::VALKEY_9_1) {
+            Dialect::Valkey91
+        } else if self.version() >= Version::V7_2 {
+            Dialect::Redis72
+        } else {
+            Dialect::Redis70
+        }
+    }
+
     /// What is known of the upstream, once it was reached.
     pub fn upstream(&self) -> Option<&Upstream> {
         self.upstream.as_deref()
@@ -232,12 +247,19 @@ impl Policy {
     }
 
     /// What the ACL alone says of a request that a user would send: without login and gates, as `ACL DRYRUN` asks.
-    /// `spec` is what the request resolved to, and takes its number of arguments.
+    /// `spec` is what the request resolved to, and takes its number of arguments; `database` is the session's.
     ///
     /// # Errors
     /// The denial that Redis would report.
-    pub fn permits(&self, user: &User, spec: &Spec, request: Request<'_>) -> Result<(), Denial> {
-        user.permits(request, spec, |visitor| visit_uses(spec, request, visitor))
+    pub fn permits(
+        &self,
+        user: &User,
+        database: u32,
+        spec: &Spec,
+        request: Request<'_>,
+    ) -> Result<(), Denial> {
+        let facts = Facts { user: Some(user), database };
+        user.permits(request, spec, |visitor| self.visit_uses(facts, spec, request, visitor))
     }
 
     /// Judges a request again that was judged before and is kept as it was to be sent ([`Judged::request`]), so under
@@ -265,7 +287,7 @@ impl Policy {
             Resolution::UnknownSubcommand(container) => {
                 // Before 7.0, subcommands were found by the command itself, after login and ACL.
                 if self.version() < Version::V7_0
-                    && let Err(reason) = permit(facts, container, request)
+                    && let Err(reason) = self.permit(facts, container, request)
                 {
                     return Verdict::Deny(reason);
                 }
@@ -285,7 +307,7 @@ impl Policy {
         if let Some(reason) = gate::protected_command(spec) {
             return Verdict::Deny(reason);
         }
-        if let Err(reason) = permit(facts, spec, request) {
+        if let Err(reason) = self.permit(facts, spec, request) {
             return Verdict::Deny(reason);
         }
         let all_powerful = facts.user.is_some_and(User::is_all_powerful);
@@ -294,27 +316,58 @@ impl Policy {
         }
         Verdict::Allow(Judged::new(request, spec))
     }
-}
 
-fn permit<'a>(facts: Facts<'_>, spec: &'a Spec, request: Request<'_>) -> Result<(), Reason<'a>> {
-    let Some(user) = facts.user else {
-        return if spec.flags.contains(flag::NO_AUTH) {
-            Ok(())
-        } else {
-            Err(Reason::Unauthenticated(Some(spec)))
+    fn permit<'a>(&self, facts: Facts<'_>, spec: &'a Spec, request: Request<'_>) -> Result<(), Reason<'a>> {
+        let Some(user) = facts.user else {
+            return if spec.flags.contains(flag::NO_AUTH) {
+                Ok(())
+            } else {
+                Err(Reason::Unauthenticated(Some(spec)))
+            };
         };
-    };
-    if user.is_all_powerful() {
-        return Ok(());
+        if user.is_all_powerful() {
+            return Ok(());
+        }
+        let uses = |visitor: &mut Visitor<'_>| self.visit_uses(facts, spec, request, visitor);
+        user.permits(request, spec, uses).map_err(|denial| match denial {
+            Denial::Channel { index } => Reason::Channel(index),
+            Denial::Command => Reason::Command(spec),
+            Denial::Database { index } => Reason::Database(index),
+            Denial::Key { index } => Reason::Key(Some(index)),
+            Denial::Unclear => Reason::Key(None),
+            Denial::SortPattern { option: SortOption::By, .. } => Reason::SortPattern("BY"),
+            Denial::SortPattern { option: SortOption::Get, .. } => Reason::SortPattern("GET"),
+        })
     }
-    user.permits(request, spec, |visitor| visit_uses(spec, request, visitor)).map_err(|denial| match denial {
-        Denial::Channel { index } => Reason::Channel(index),
-        Denial::Command => Reason::Command(spec),
-        Denial::Key { index } => Reason::Key(Some(index)),
-        Denial::Unclear => Reason::Key(None),
-        Denial::SortPattern { option: SortOption::By, .. } => Reason::SortPattern("BY"),
-        Denial::SortPattern { option: SortOption::Get, .. } => Reason::SortPattern("GET"),
-    })
+
+    /// Shows the visitor all that a request uses: databases and keys first, then what SORT follows, then channels, as
+    /// Valkey checks them.
+    fn visit_uses(
+        &self,
+        facts: Facts<'_>,
+        spec: &Spec,
+        request: Request<'_>,
+        visitor: &mut Visitor<'_>,
+    ) -> Result<(), Unclear> {
+        // Until the upstream was reached, SELECT changes nothing.
+        let count = self.upstream.as_ref().map_or(u32::MAX, |upstream| upstream.databases);
+        let databases = for_each_database(
+            spec.databases,
+            request,
+            facts.database,
+            count,
+            |Database { index, number }| {
+                visitor(match number {
+                    Some(number) => Use::Database { index, number },
+                    None => Use::AllDatabases { index },
+                })
+            },
+        );
+        if databases.is_break() {
+            return Ok(());
+        }
+        visit_keys_and_channels(spec, request, visitor)
+    }
 }
 
 /// As [`permit`], for a request whose keys cannot be told: it is refused in any case.
@@ -325,8 +378,11 @@ fn permit_command<'a>(facts: Facts<'_>, spec: &'a Spec, request: Request<'_>) ->
     }
 }
 
-/// Shows the visitor all that a request uses: keys first, then what SORT follows, then channels, as Redis checks them.
-fn visit_uses(spec: &Spec, request: Request<'_>, visitor: &mut Visitor<'_>) -> Result<(), Unclear> {
+fn visit_keys_and_channels(
+    spec: &Spec,
+    request: Request<'_>,
+    visitor: &mut Visitor<'_>,
+) -> Result<(), Unclear> {
     let keys = for_each_key(spec, request, |key| {
         visitor(Use::Key { index: key.index, key: key.name, access: key.access })
     });

@@ -1,7 +1,7 @@
 //! For tests of this layer and those above: policies from a few words.
 
 use super::{Gates, Hello, HelloFrame, Policy, Rename, Upstream, Version};
-use crate::acl::parse_rules;
+use crate::acl::{Defaults, parse_rules};
 use crate::command::CommandTable;
 
 /// All versions whose wording differs.
@@ -17,13 +17,17 @@ pub(crate) const VERSIONS: [Version; 5] = [
 pub(crate) fn policy(version: Version, users: &[(&str, &str)], renames: &[(&str, &str)]) -> Policy {
     let table = CommandTable::builtin();
     let gates = gates(renames, &table).unwrap();
-    let users = users.iter().map(|(name, rules)| parse_rules(name, rules, &table).unwrap()).collect();
+    let users = users
+        .iter()
+        .map(|(name, rules)| parse_rules(name, rules, Defaults::default(), &table).unwrap())
+        .collect();
     let frame = |protocol: u8| {
         let frame = format!("*4\r\n$5\r\nproto\r\n:{protocol}\r\n$2\r\nid\r\n:5\r\n");
         HelloFrame::cut(frame.as_bytes()).unwrap()
     };
     let hello = Some(Hello { resp2: frame(2), resp3: frame(3) });
-    Policy::new(Some(Upstream { version, login_first: false, databases: 16, hello }), table, gates, users)
+    let upstream = Upstream { version, valkey: None, login_first: false, databases: 16, hello };
+    Policy::new(Some(upstream), table, gates, users)
 }
 
 pub(crate) fn gates(renames: &[(&str, &str)], table: &CommandTable) -> Result<Gates, Vec<(usize, String)>> {

@@ -16,7 +16,7 @@ fn verdict(policy: &Policy, user: &str, line: &str) -> String {
     let user = (!user.is_empty()).then(|| policy.user(user.as_bytes()).unwrap());
     let request = RequestBuf::from_args(&words(line));
     let mut scratch = RequestBuf::default();
-    let facts = Facts { user: user.map(|user| &**user) };
+    let facts = Facts { user: user.map(|user| &**user), database: 0 };
     match policy.judge(facts, request.as_request(), &mut scratch) {
         Verdict::Allow(_) => "Allow".to_owned(),
         Verdict::Deny(reason) => {
@@ -248,7 +248,7 @@ proptest! {
         let request = RequestBuf::from_args(&sent);
         let mut scratch = RequestBuf::from_args(&[b"left over"]);
         let user = policy.user(b"u").unwrap();
-        let verdict = policy.judge(Facts { user: Some(user) }, request.as_request(), &mut scratch);
+        let verdict = policy.judge(Facts { user: Some(user), database: 0 }, request.as_request(), &mut scratch);
 
         let used = uses.bytes().zip(tail).filter(|(what, _)| *what != b'v');
         let permitted = granted >> shape & 1 == 1
@@ -281,14 +281,16 @@ proptest! {
         let args: Vec<&str> = spec.name.split('|').chain(tail.iter().map(String::as_str)).collect();
         let request = RequestBuf::from_args(&args);
         let mut scratch = RequestBuf::default();
-        let facts = Facts { user: user.map(|user| &**user) };
+        let facts = Facts { user: user.map(|user| &**user), database: 0 };
         if let Verdict::Allow(judged) = policy.judge(facts, request.as_request(), &mut scratch) {
             prop_assert_eq!(judged.wire(), request.as_request().wire());
             match user {
                 None => prop_assert!(judged.spec().flags.contains(flag::NO_AUTH), "{args:?}"),
                 Some(user) if user.is_all_powerful() => {}
                 Some(user) => {
-                    let seen = |visitor: &mut Visitor<'_>| visit_uses(judged.spec(), judged.request(), visitor);
+                    let seen = |visitor: &mut Visitor<'_>| {
+                        policy.visit_uses(facts, judged.spec(), judged.request(), visitor)
+                    };
                     prop_assert!(user.permits(judged.request(), judged.spec(), seen).is_ok(), "{args:?}");
                 }
             }
@@ -310,7 +312,7 @@ fn no_debug_output_shows_an_argument() {
         for user in ["admin", "app", "none"] {
             let request = RequestBuf::from_args(&words(line));
             let mut scratch = RequestBuf::default();
-            let facts = Facts { user: Some(policy.user(user.as_bytes()).unwrap()) };
+            let facts = Facts { user: Some(policy.user(user.as_bytes()).unwrap()), database: 0 };
             let shown = format!("{:?}", policy.judge(facts, request.as_request(), &mut scratch));
             assert!(!shown.contains("hunter2"), "{line}: {shown}");
             if line.starts_with("PUT") && user == "admin" {

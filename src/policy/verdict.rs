@@ -63,6 +63,8 @@ pub enum Reason<'a> {
     CrossProtocol,
     /// CONFIG GET or SET of the upstream's own credentials.
     CredentialConfig,
+    /// A database that the user may not access; which argument it is, the command's name for the session's own.
+    Database(usize),
     /// A key that the user may not access; which argument it is, if that is certain.
     Key(Option<usize>),
     /// The number of arguments is wrong.

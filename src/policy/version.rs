@@ -21,6 +21,8 @@ impl Version {
     pub const V7_2: Version = Version { major: 7, minor: 2 };
     /// Arguments appear in `unknown command`.
     pub const V5_0: Version = Version { major: 5, minor: 0 };
+    /// Valkey's own number: users may be restricted to databases.
+    pub const VALKEY_9_1: Version = Version { major: 9, minor: 1 };
     /// ACLs, RESP3, and one text for unknown subcommands.
     pub const V6_0: Version = Version { major: 6, minor: 0 };
 

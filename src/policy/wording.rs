@@ -37,6 +37,8 @@ impl Reason<'_> {
                 b"NOPERM the upstream's credentials cannot be read or changed through redkeep".to_vec()
             }
             Reason::CrossProtocol => Vec::new(),
+            // Valkey's, since 9.1; no Redis has words for it.
+            Reason::Database(_) => b"NOPERM No permissions to access database".to_vec(),
             Reason::Key(_) if version >= Version::V7_2 => b"NOPERM No permissions to access a key".to_vec(),
             Reason::Key(_) => {
                 b"NOPERM this user has no permissions to access one of the keys used as arguments".to_vec()

@@ -147,7 +147,7 @@ impl State {
 
     /// The facts that a verdict needs.
     pub fn facts(&self) -> Facts<'_> {
-        Facts { user: self.user.as_deref() }
+        Facts { user: self.user.as_deref(), database: self.db }
     }
 
     /// Name of the user for texts; empty before a login.

@@ -161,6 +161,7 @@ pub(super) fn note_denial(state: &mut State, request: Request<'_>, reason: Reaso
     let (kind, object) = match reason {
         Reason::Channel(index) => (LogReason::Channel, argument(index)),
         Reason::Command(spec) => (LogReason::Command, spec.name.as_bytes()),
+        Reason::Database(index) => (LogReason::Database, argument(index)),
         Reason::Key(Some(index)) => (LogReason::Key, argument(index)),
         Reason::Key(None) => (LogReason::Key, &b""[..]),
         _ => return,

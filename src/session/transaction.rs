@@ -134,6 +134,7 @@ fn no_longer_allowed(reason: Reason<'_>, policy: &Policy, state: &State, request
     let why = match reason {
         Reason::Channel(_) => "no permission to access one of the channels used as arguments",
         Reason::Command(_) => "no permission to execute the command or subcommand",
+        Reason::Database(_) => "no permission",
         Reason::Key(_) => "no permission to touch the specified keys",
         _ => return reason.reply(policy.version(), state.user_name(), request),
     };

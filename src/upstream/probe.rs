@@ -59,7 +59,8 @@ async fn ask(settings: &Settings) -> Result<Probe, DialError> {
     }
     let databases = count_databases(&mut connection).await?;
     let hello = ask_hello(&mut connection).await?;
-    Ok(Probe { facts: Upstream { version, login_first, databases, hello }, version_text, commands })
+    let facts = Upstream { version, valkey, login_first, databases, hello };
+    Ok(Probe { facts, version_text, commands })
 }
 
 /// By `CONFIG GET`; where that is not permitted, the default.

@@ -19,7 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::{error, info};
 
-use crate::acl::{Event, Log, PasswordHash, User, parse_file};
+use crate::acl::{Defaults, Event, Log, PasswordHash, User, parse_file};
 use crate::command::{CommandTable, Reported};
 use crate::policy::{Gates, Live, Policy, Upstream};
 
@@ -47,8 +47,8 @@ pub struct Source {
     pub requirepass: Option<PasswordHash>,
     /// Rules that hold for everyone.
     pub gates: Gates,
-    /// `acl.pubsub_default`: whether a new user has all channels.
-    pub all_channels: bool,
+    /// What new users begin with (`acl.pubsub_default`).
+    pub defaults: Defaults,
     /// `acl.log_max_len`.
     pub log_max_len: usize,
 }
@@ -148,7 +148,8 @@ impl Users {
         let table = now.table();
         let user = match now.user(name) {
             Some(user) => User::clone(user),
-            None => new_user(name, table, state.source.all_channels)?,
+            None => User::new(name, state.source.defaults, table)
+                .map_err(|error| format!("ERR {}", error.text()).into_bytes())?,
         };
         let user = user.set(rules, table).map_err(|error| [b"ERR ", error.reply().as_slice()].concat())?;
         info!(user = ?String::from_utf8_lossy(name), "user changed by ACL SETUSER");
@@ -190,14 +191,15 @@ impl Users {
         let now = self.live.load();
         let bytes = std::fs::read(path)
             .map_err(|error| format!("ERR Error loading ACLs, opening file '{}': {error}", path.display()))?;
-        let users = parse_file(&bytes, now.table()).map_err(|errors| {
+        let users = parse_file(&bytes, state.source.defaults, now.table()).map_err(|errors| {
             let texts: Vec<String> = errors
                 .iter()
                 .map(|error| format!("{}:{}: {}. ", path.display(), error.line, error.text))
                 .collect();
             format!("ERR {}{NOT_LOADED}", texts.concat())
         })?;
-        let users = with_default(users, state.source.requirepass.as_ref(), now.table());
+        let users =
+            with_default(users, state.source.requirepass.as_ref(), state.source.defaults, now.table());
         let policy = now.replace_users(users);
         let generation = self.publish(policy);
         info!(generation, file = %path.display(), "users loaded by ACL LOAD");
@@ -212,8 +214,9 @@ impl Users {
         let state = lock(&self.state);
         let Some(path) = &state.source.file else { return Err(NO_FILE) };
         let mut text = Vec::new();
-        for user in self.live.load().users() {
-            text.extend_from_slice(&user.describe());
+        let policy = self.live.load();
+        for user in policy.users() {
+            text.extend_from_slice(&user.describe(policy.dialect()));
             text.push(b'\n');
         }
         file::replace(path, &text).map_err(|error| {
@@ -224,11 +227,11 @@ impl Users {
 
     /// `CONFIG SET requirepass`: the one password of the default user; none at all if it is empty.
     pub fn set_requirepass(&self, password: &[u8]) {
-        let _state = lock(&self.state);
+        let state = lock(&self.state);
         let now = self.live.load();
         let table = now.table();
         let default = now.user(b"default").map(|user| User::clone(user));
-        let default = default.unwrap_or_else(|| User::default_open(table));
+        let default = default.unwrap_or_else(|| User::default_open(state.source.defaults, table));
         let hash = format!("#{}", PasswordHash::of(password).to_hex());
         let rule = if password.is_empty() { b"nopass" } else { hash.as_bytes() };
         // Neither rule can be refused; if one were, nothing would change.
@@ -245,12 +248,12 @@ impl Users {
 
     /// `CONFIG GET acl-pubsub-default`: whether new users have all channels.
     pub fn all_channels(&self) -> bool {
-        lock(&self.state).source.all_channels
+        lock(&self.state).source.defaults.all_channels
     }
 
     /// `CONFIG SET acl-pubsub-default`.
     pub fn set_all_channels(&self, all_channels: bool) {
-        lock(&self.state).source.all_channels = all_channels;
+        lock(&self.state).source.defaults.all_channels = all_channels;
     }
 
     /// The ACL log. Hold it shortly: workers wait for each other.
@@ -286,29 +289,21 @@ fn compile<'u>(source: &Source, users: impl Iterator<Item = &'u User>, fitting: 
 pub fn with_default(
     mut users: Vec<User>,
     requirepass: Option<&PasswordHash>,
+    defaults: Defaults,
     table: &CommandTable,
 ) -> Vec<User> {
     let place = users.iter().position(|user| user.name() == b"default");
     let defined = place.map(|place| users.swap_remove(place));
     users.extend(match (defined, requirepass) {
-        (None, None) => User::new(b"default", table).ok(),
+        (None, None) => User::new(b"default", defaults, table).ok(),
         (Some(user), None) => Some(user),
         (defined, Some(hash)) => {
-            let user = defined.unwrap_or_else(|| User::default_open(table));
+            let user = defined.unwrap_or_else(|| User::default_open(defaults, table));
             let password = format!("#{}", hash.to_hex());
             user.set(&[b"resetpass", password.as_bytes()], table).ok()
         }
     });
     users
-}
-
-fn new_user(name: &[u8], table: &CommandTable, all_channels: bool) -> Result<User, Vec<u8>> {
-    let refused = |error: crate::acl::RuleError| format!("ERR {}", error.text()).into_bytes();
-    let user = User::new(name, table).map_err(refused)?;
-    if !all_channels {
-        return Ok(user);
-    }
-    Ok(user.set(&[b"allchannels"], table).unwrap_or(user))
 }
 
 /// A lock whose holder panicked is taken over: every change is made on a copy, so what it guards is whole.

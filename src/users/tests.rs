@@ -34,13 +34,13 @@ impl Drop for Folder {
 const FILE: &str = "user default off\nuser app on nopass ~app:* +@all\n";
 
 fn users(file: Option<PathBuf>) -> Users {
-    let users = parse_file(FILE.as_bytes(), &CommandTable::builtin()).unwrap();
+    let users = parse_file(FILE.as_bytes(), Defaults::default(), &CommandTable::builtin()).unwrap();
     let source = Source {
         users,
         file,
         requirepass: None,
         gates: Gates::default(),
-        all_channels: false,
+        defaults: Defaults::default(),
         log_max_len: 8,
     };
     Users::new(source, None)
@@ -48,7 +48,7 @@ fn users(file: Option<PathBuf>) -> Users {
 
 fn line(users: &Users, name: &str) -> Option<String> {
     let policy = users.live().load();
-    policy.user(name.as_bytes()).map(|user| String::from_utf8(user.describe()).unwrap())
+    policy.user(name.as_bytes()).map(|user| String::from_utf8(user.describe(policy.dialect())).unwrap())
 }
 
 fn load(path: &Path) -> String {
@@ -76,11 +76,14 @@ fn setuser_changes_all_or_nothing_and_wakes_the_sessions_once() {
     users.set_user(b"app", &[b"~more", b"-set"]).unwrap();
     users.set_user(b"new", &[]).unwrap();
     assert_eq!(woken.load(Ordering::Relaxed), 2);
-    assert_eq!(line(&users, "app").unwrap(), "user app on nopass ~app:* ~more resetchannels +@all -set");
-    assert_eq!(line(&users, "new").unwrap(), "user new off resetchannels -@all");
+    assert_eq!(
+        line(&users, "app").unwrap(),
+        "user app on nopass sanitize-payload ~app:* ~more resetchannels +@all -set"
+    );
+    assert_eq!(line(&users, "new").unwrap(), "user new off sanitize-payload resetchannels -@all");
     users.set_all_channels(true);
     users.set_user(b"loud", &[]).unwrap();
-    assert_eq!(line(&users, "loud").unwrap(), "user loud off &* -@all");
+    assert_eq!(line(&users, "loud").unwrap(), "user loud off sanitize-payload &* -@all");
 }
 
 #[test]
@@ -174,11 +177,11 @@ fn a_reload_keeps_the_sessions_of_users_that_stay() {
     let users = users(None);
     let first = users.live().load().incarnation(b"app");
     let source = Source {
-        users: parse_file(FILE.as_bytes(), &CommandTable::builtin()).unwrap(),
+        users: parse_file(FILE.as_bytes(), Defaults::default(), &CommandTable::builtin()).unwrap(),
         file: None,
         requirepass: None,
         gates: Gates::default(),
-        all_channels: false,
+        defaults: Defaults::default(),
         log_max_len: 3,
     };
     users.set_user(b"guest", &[]).unwrap();

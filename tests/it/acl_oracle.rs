@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 
-use redkeep::acl::{Denial, Use, User, Visitor, parse_file, parse_rules};
+use redkeep::acl::{Defaults, Denial, Dialect, Use, User, Visitor, parse_file, parse_rules};
 use redkeep::command::{Access, CommandTable, Resolution, reported};
 use redkeep::resp::{RequestBuf, Value};
 
@@ -277,7 +277,7 @@ fn random_decisions_are_those_of_acl_dryrun() {
         server.value(&["ACL", "DELUSER", "u"]);
         let theirs =
             server.value(&[[b"ACL".as_slice(), b"SETUSER", b"u"].as_slice(), rules.as_slice()].concat());
-        let user = match User::new(b"u", &table).unwrap().set(&rules, &table) {
+        let user = match User::new(b"u", Defaults::default(), &table).unwrap().set(&rules, &table) {
             Ok(user) => user,
             Err(error) => {
                 let text = format!("ERR {}", String::from_utf8_lossy(&error.reply()));
@@ -288,7 +288,7 @@ fn random_decisions_are_those_of_acl_dryrun() {
             }
         };
         assert_eq!(theirs, ok(), "{}", shown());
-        let line = user.describe();
+        let line = user.describe(Dialect::Redis70);
         let described = parse_described(&line, &table);
         // Redis reads our description, and makes the same user of it.
         let tokens: Vec<&[u8]> = line.strip_prefix(b"user u ").unwrap().split(|byte| *byte == b' ').collect();
@@ -338,7 +338,8 @@ fn random_decisions_are_those_of_acl_dryrun() {
 fn parse_described(line: &[u8], table: &CommandTable) -> User {
     // Patterns may be any bytes, which a `&str` of our configuration cannot hold, but a file can.
     let file = [b"user default off\n", line].concat();
-    let users = parse_file(&file, table).unwrap_or_else(|errors| panic!("{line:?}: {errors:?}"));
+    let users =
+        parse_file(&file, Defaults::default(), table).unwrap_or_else(|errors| panic!("{line:?}: {errors:?}"));
     users.into_iter().next_back().unwrap()
 }
 
@@ -355,7 +356,7 @@ fn random_globs_match_as_in_redis() {
         let rules: [&[u8]; 3] = [b"reset", b"+get", &rule];
         let set = server.value(&[[b"ACL".as_slice(), b"SETUSER", b"g"].as_slice(), &rules].concat());
         assert_eq!(set, ok());
-        let user = User::new(b"g", &table).unwrap().set(&rules, &table).unwrap();
+        let user = User::new(b"g", Defaults::default(), &table).unwrap().set(&rules, &table).unwrap();
         let keys: Vec<_> = (0..10).map(|_| text(&mut random)).collect();
         for key in &keys {
             server.send(&[b"ACL".as_slice(), b"DRYRUN", b"g", b"GET", key]);
@@ -439,7 +440,7 @@ fn refusals_are_those_of_acl_setuser() {
             let rules = [second.as_bytes(), first.as_bytes(), second.as_bytes()];
             server.value(&["ACL", "DELUSER", "t"]);
             let theirs = server.value(&[[b"ACL".as_slice(), b"SETUSER", b"t"].as_slice(), &rules].concat());
-            let ours = match User::new(b"t", &table).unwrap().set(&rules, &table) {
+            let ours = match User::new(b"t", Defaults::default(), &table).unwrap().set(&rules, &table) {
                 Ok(_) => ok(),
                 Err(error) => Value::Error([b"ERR ".as_slice(), &error.reply()].concat()),
             };
@@ -455,8 +456,8 @@ fn our_lines_are_loaded_by_redis_and_its_lines_by_us() {
     let table = table(&mut server);
     let rules =
         "on >a >b ~a %R~b* %W~c &x -@all +@read -get +config|get +select|0 (+set ~d) (&y +publish %RW~* ~e)";
-    let user = parse_rules("u", rules, &table).unwrap();
-    let line = String::from_utf8(user.describe()).unwrap();
+    let user = parse_rules("u", rules, Defaults::default(), &table).unwrap();
+    let line = String::from_utf8(user.describe(Dialect::Redis70)).unwrap();
     let tokens: Vec<&[u8]> = line.strip_prefix("user u ").unwrap().split(' ').map(str::as_bytes).collect();
     let set = server.value(&[[b"ACL".as_slice(), b"SETUSER", b"u"].as_slice(), tokens.as_slice()].concat());
     assert_eq!(set, ok());
@@ -464,7 +465,8 @@ fn our_lines_are_loaded_by_redis_and_its_lines_by_us() {
     let lines: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes().unwrap()).collect();
     let lines = String::from_utf8(lines.join(&b'\n')).unwrap();
     // `%RW~* ~e` is printed as `~* ~e` by Redis 7.0, which it cannot read itself.
-    let users = parse_file(lines.replace("(~* ~e", "(%RW~* ~e").as_bytes(), &table).unwrap();
+    let users =
+        parse_file(lines.replace("(~* ~e", "(%RW~* ~e").as_bytes(), Defaults::default(), &table).unwrap();
     assert_eq!(users.len(), 2);
     assert!(users[0].is_all_powerful());
     for args in

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
-use redkeep::acl::{User, parse_rules};
+use redkeep::acl::{Defaults, Dialect, User, parse_rules};
 use redkeep::command::{CommandTable, reported};
 use redkeep::policy::{Gates, Policy, Suggestion};
 use redkeep::resp::{RequestBuf, Value};
@@ -479,7 +479,7 @@ fn what_is_suggested_turns_the_verdict_of_a_real_redis() {
     for _ in 0..600 {
         let mut rules = grants(&mut random);
         rules.extend((0..random.below(3)).map(|_| format!("({})", grants(&mut random).join(" "))));
-        let mut user = User::new(b"u", &table).unwrap();
+        let mut user = User::new(b"u", Defaults::default(), &table).unwrap();
         server.value(&["ACL", "DELUSER", "u"]);
         server.value(&["ACL", "SETUSER", "u"]);
         for rule in &rules {
@@ -488,19 +488,19 @@ fn what_is_suggested_turns_the_verdict_of_a_real_redis() {
             user = user.set(&[rule.as_bytes()], &table).unwrap_or(user);
             assert!(matches!(set, Value::Simple(_) | Value::Error(_)), "{set:?}");
         }
-        let default = parse_rules("default", "off", &table).unwrap();
+        let default = parse_rules("default", "off", Defaults::default(), &table).unwrap();
         let policy = Policy::new(None, table.clone(), Gates::default(), vec![default, user.clone()]);
         for _ in 0..6 {
             let args = command(&mut random);
             let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
             let request = RequestBuf::from_args(&args);
             let mut scratch = Default::default();
-            let found = policy.explain(&user, request.as_request(), &mut scratch);
+            let found = policy.explain(&user, 0, request.as_request(), &mut scratch);
             let allowed = found.denied.is_none();
             assert_eq!(allowed_by_redis(&mut server, "u", &args), allowed, "{rules:?} {args:?}: {found:?}");
             assert!(!found.suggestions.is_empty(), "{rules:?} {args:?}: {found:?}");
             for Suggestion { rules: added, own_selector } in &found.suggestions {
-                let line = user.describe();
+                let line = user.describe(Dialect::Redis70);
                 let before = line.strip_prefix(b"user u ").unwrap().split(|byte| *byte == b' ');
                 let mut set = vec![b"ACL".as_slice(), b"SETUSER", b"v", b"reset"];
                 set.extend(before);

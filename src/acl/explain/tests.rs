@@ -150,7 +150,7 @@ proptest! {
                 let shown = String::from_utf8(rule.clone()).unwrap();
                 prop_assert!(shown.chars().all(|char| writable(char) && is_printable(char)), "{shown:?}");
                 let rule = [b"%R~", rule.as_slice()].concat();
-                let holder = User::nobody(b"", &table).set(&[b"+get", &rule], &table).unwrap();
+                let holder = User::nobody(b"", Defaults::default(), &table).set(&[b"+get", &rule], &table).unwrap();
                 let request = RequestBuf::from_args(&[b"get", key]);
                 let Resolution::Known(spec) = table.resolve(request.as_request()) else { panic!() };
                 let used = Use::Key { index: 1, key, access: Access::READ };

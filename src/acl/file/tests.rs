@@ -1,20 +1,29 @@
 use proptest::prelude::*;
 
+use super::super::Dialect;
 use super::super::testing::table;
 use super::*;
 
 /// `line:column: text` of each error.
 fn refused(file: &str) -> Vec<String> {
-    parse(file.as_bytes(), &table()).unwrap_err().iter().map(ToString::to_string).collect()
+    parse(file.as_bytes(), Defaults::default(), &table())
+        .unwrap_err()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 fn places(file: &[u8]) -> Vec<(usize, usize)> {
-    parse(file, &table()).unwrap_err().iter().map(|error| (error.line, error.column)).collect()
+    parse(file, Defaults::default(), &table())
+        .unwrap_err()
+        .iter()
+        .map(|error| (error.line, error.column))
+        .collect()
 }
 
 fn described(file: &str) -> Vec<String> {
-    let users = parse(file.as_bytes(), &table()).unwrap();
-    users.iter().map(|user| String::from_utf8(user.describe()).unwrap()).collect()
+    let users = parse(file.as_bytes(), Defaults::default(), &table()).unwrap();
+    users.iter().map(|user| String::from_utf8(user.describe(Dialect::Redis70)).unwrap()).collect()
 }
 
 #[test]
@@ -59,7 +68,7 @@ fn malformed_lines_are_refused_where_redis_refuses_them() {
     for line in
         ["user", "USER a on", "user\ta on", "user  a on", "user a\tb on", "user a on\t~a", "user a '+get'"]
     {
-        let errors = parse(format!("{DEFAULT}{line}").as_bytes(), &table()).unwrap_err();
+        let errors = parse(format!("{DEFAULT}{line}").as_bytes(), Defaults::default(), &table()).unwrap_err();
         assert!(errors.iter().all(|error| error.line == 2), "{line}: {errors:?}");
     }
     assert_eq!(places(b"\xef\xbb\xbfuser default off"), [(1, 1)]);
@@ -69,7 +78,7 @@ fn malformed_lines_are_refused_where_redis_refuses_them() {
 #[test]
 fn a_file_without_a_default_user_is_refused() {
     for (file, line) in [("", 1), ("\n\n", 1), ("user Default off\n", 2), ("user a on nopass\n\n", 2)] {
-        let errors = parse(file.as_bytes(), &table()).unwrap_err();
+        let errors = parse(file.as_bytes(), Defaults::default(), &table()).unwrap_err();
         assert_eq!(errors.len(), 1, "{file:?}");
         assert_eq!(errors[0].line, line, "{file:?}");
         assert!(errors[0].text.contains("add `user default off`"));
@@ -100,9 +109,11 @@ fn errors_do_not_tell_passwords() {
 
 #[test]
 fn rules_of_our_own_configuration_may_have_line_ends() {
-    let user = parse_rules("app", "on >x\n~a*\n  (+get\n ~b)\n", &table()).unwrap();
-    assert!(user.describe().ends_with(b"~a* resetchannels -@all (~b resetchannels -@all +get)"));
-    let errors = parse_rules("a b", "on\n+nosuch", &table()).unwrap_err();
+    let user = parse_rules("app", "on >x\n~a*\n  (+get\n ~b)\n", Defaults::default(), &table()).unwrap();
+    assert!(
+        user.describe(Dialect::Redis70).ends_with(b"~a* resetchannels -@all (~b resetchannels -@all +get)")
+    );
+    let errors = parse_rules("a b", "on\n+nosuch", Defaults::default(), &table()).unwrap_err();
     let found: Vec<_> = errors.iter().map(|error| (error.column, error.error)).collect();
     assert_eq!(found, [(0, RuleError::BadName), (4, RuleError::UnknownCommand)]);
 }
@@ -110,7 +121,7 @@ fn rules_of_our_own_configuration_may_have_line_ends() {
 proptest! {
     #[test]
     fn any_bytes_are_a_file_or_errors_within_it(bytes: Vec<u8>) {
-        for error in parse(&bytes, &table()).unwrap_err() {
+        for error in parse(&bytes, Defaults::default(), &table()).unwrap_err() {
             prop_assert!(error.line >= 1 && error.column >= 1);
         }
     }

@@ -10,13 +10,13 @@ const CHANNEL_1: Result<(), Denial> = Err(Denial::Channel { index: 1 });
 const COMMAND: Result<(), Denial> = Err(Denial::Command);
 
 fn described(rules: &[&str]) -> String {
-    String::from_utf8(user(rules, &table()).describe()).unwrap()
+    String::from_utf8(user(rules, &table()).describe(Dialect::Redis70)).unwrap()
 }
 
 fn refused(rules: &[&str]) -> String {
     let table = table();
     let rules: Vec<&[u8]> = rules.iter().map(|rule| rule.as_bytes()).collect();
-    let error = User::new(b"t", &table).unwrap().set(&rules, &table).unwrap_err();
+    let error = User::new(b"t", Defaults::default(), &table).unwrap().set(&rules, &table).unwrap_err();
     String::from_utf8(error.reply()).unwrap()
 }
 
@@ -151,8 +151,8 @@ fn users_are_described_as_acl_list_does() {
     for (rules, text) in cases {
         assert_eq!(described(rules), format!("user u {text}"), "{rules:?}");
     }
-    let open = User::default_open(&table());
-    assert_eq!(open.describe(), b"user default on nopass ~* &* +@all");
+    let open = User::default_open(Defaults::default(), &table());
+    assert_eq!(open.describe(Dialect::Redis70), b"user default on nopass ~* &* +@all");
     assert!(open.is_all_powerful());
 }
 
@@ -170,9 +170,12 @@ fn debug_output_has_neither_password_nor_hash() {
 #[test]
 fn names_have_no_white_space() {
     for name in ["", "a b", "a\nb", "a\0b", "a\tb"] {
-        assert_eq!(User::new(name.as_bytes(), &table()).unwrap_err(), RuleError::BadName);
+        assert_eq!(
+            User::new(name.as_bytes(), Defaults::default(), &table()).unwrap_err(),
+            RuleError::BadName
+        );
     }
-    assert!(User::new(b"u|x\xff", &table()).is_ok());
+    assert!(User::new(b"u|x\xff", Defaults::default(), &table()).is_ok());
 }
 
 // === decisions ===
@@ -266,7 +269,10 @@ fn a_refused_change_changes_nothing() {
     let table = table();
     let before = user(&["on", "+get", "~a"], &table);
     assert!(before.set(&[b"off", b"+set", b"+nosuch"], &table).is_err());
-    assert_eq!(before.describe(), user(&["on", "+get", "~a"], &table).describe());
+    assert_eq!(
+        before.describe(Dialect::Redis70),
+        user(&["on", "+get", "~a"], &table).describe(Dialect::Redis70)
+    );
 }
 
 #[test]
@@ -305,7 +311,7 @@ fn a_user_follows_to_a_table_with_more_and_with_fewer_commands() {
     let rules = ["+@all", "-@dangerous", "-get", "~*", "+config|get", "(+@read ~*)"];
     let wide = user(&rules, &full);
     let narrow = wide.rebased(&old);
-    assert_eq!(narrow.describe(), wide.describe());
+    assert_eq!(narrow.describe(Dialect::Redis70), wide.describe(Dialect::Redis70));
     let again = narrow.rebased(&full);
     for line in ["get a", "set a 1", "config get x", "config set x y", "flushall"] {
         assert_eq!(ask(&again, line, &full), ask(&wide, line, &full), "{line}");
@@ -412,7 +418,7 @@ const LINES: &[&str] = &[
 fn any_user() -> impl Strategy<Value = User> {
     prop::collection::vec(select(RULES), 0..14).prop_map(|rules| {
         let table = table();
-        let mut user = User::new(b"u", &table).unwrap();
+        let mut user = User::new(b"u", Defaults::default(), &table).unwrap();
         for rule in rules {
             // A pattern after `~*` is refused, and the rest goes on.
             user = user.set(&[rule.as_bytes()], &table).unwrap_or(user);
@@ -427,10 +433,10 @@ proptest! {
     #[test]
     fn a_description_read_back_is_the_same_user(user in any_user()) {
         let table = table();
-        let text = String::from_utf8(user.describe()).unwrap();
+        let text = String::from_utf8(user.describe(Dialect::Redis70)).unwrap();
         let rules = text.strip_prefix("user u").unwrap();
-        let again = parse_rules("u", rules, &table).unwrap();
-        prop_assert_eq!(String::from_utf8(again.describe()).unwrap(), text);
+        let again = parse_rules("u", rules, Defaults::default(), &table).unwrap();
+        prop_assert_eq!(String::from_utf8(again.describe(Dialect::Redis70)).unwrap(), text);
         prop_assert_eq!(user.is_all_powerful(), again.is_all_powerful());
         for line in LINES {
             prop_assert_eq!(ask(&user, line, &table), ask(&again, line, &table), "{}", line);
@@ -461,6 +467,6 @@ proptest! {
     fn any_token_is_a_rule_or_an_error(tokens: Vec<Vec<u8>>) {
         let table = table();
         let tokens: Vec<&[u8]> = tokens.iter().map(Vec::as_slice).collect();
-        let _ = User::new(b"u", &table).unwrap().set(&tokens, &table);
+        let _ = User::new(b"u", Defaults::default(), &table).unwrap().set(&tokens, &table);
     }
 }

@@ -17,7 +17,7 @@ fn reported(name: &str) -> Reported {
         name: name.to_owned(),
         arity: -2,
         flags: Flags(flag::WRITE),
-        categories: Categories(0),
+        categories: Some(Vec::new()),
         keys: Some(Vec::new()),
         subcommands: Vec::new(),
     }

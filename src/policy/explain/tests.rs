@@ -4,7 +4,7 @@ use proptest::sample::{select, subsequence};
 use super::super::testing::{VERSIONS, policy, words};
 use super::*;
 use crate::acl::explain::Said;
-use crate::acl::parse_file;
+use crate::acl::{Dialect, parse_file};
 
 const RENAMES: &[(&str, &str)] = &[("FLUSHALL", "wipe"), ("KEYS", "")];
 
@@ -127,38 +127,38 @@ fn grants() -> impl Strategy<Value = Vec<&'static str>> {
 fn any_user() -> impl Strategy<Value = Vec<u8>> {
     (grants(), proptest::collection::vec(grants(), 0..3)).prop_map(|(root, selectors)| {
         let table = crate::command::CommandTable::builtin();
-        let mut user = User::new(b"u", &table).unwrap();
+        let mut user = User::new(b"u", Defaults::default(), &table).unwrap();
         for rule in root {
             user = user.set(&[rule.as_bytes()], &table).unwrap_or(user);
         }
         for rules in selectors {
             user = user.set(&[format!("({})", rules.join(" ")).as_bytes()], &table).unwrap_or(user);
         }
-        user.describe()
+        user.describe(Dialect::Redis72)
     })
 }
 
 fn read(line: &[u8], policy: &Policy) -> User {
     let file = [b"user default off\n", line].concat();
-    parse_file(&file, policy.table()).unwrap().pop().unwrap()
+    parse_file(&file, Defaults::default(), policy.table()).unwrap().pop().unwrap()
 }
 
 fn allows(policy: &Policy, user: &User, line: &str) -> bool {
     let request = RequestBuf::from_args(&words(line));
-    policy.allows(user, request.as_request())
+    policy.allows(Asked { user, database: 0, request: request.as_request() })
 }
 
 fn added(user: &User, rules: &[Vec<u8>], policy: &Policy) -> User {
     let rules: Vec<&[u8]> = rules.iter().map(Vec::as_slice).collect();
     let user = user.set(&rules, policy.table()).unwrap();
     // As an operator does who writes the rules into a file.
-    read(&user.describe(), policy)
+    read(&user.describe(Dialect::Redis72), policy)
 }
 
 fn check(policy: &Policy, user: &User, line: &str) -> Result<usize, TestCaseError> {
     let request = RequestBuf::from_args(&words(line));
     let mut scratch = Default::default();
-    let found = policy.explain(user, request.as_request(), &mut scratch);
+    let found = policy.explain(user, 0, request.as_request(), &mut scratch);
     let allowed = allows(policy, user, line);
     prop_assert_eq!(found.denied.is_none(), allowed);
 
@@ -250,7 +250,7 @@ fn suggested(rules: &str, line: &str) -> Vec<String> {
     let user = read(format!("user u on {rules}").as_bytes(), &policy);
     let request = RequestBuf::from_args(&words(line));
     let mut scratch = Default::default();
-    let found = policy.explain(&user, request.as_request(), &mut scratch);
+    let found = policy.explain(&user, 0, request.as_request(), &mut scratch);
     let text = |suggestion: &Suggestion| String::from_utf8(suggestion.rules.join(&b' ')).unwrap();
     found.suggestions.iter().map(text).collect()
 }
@@ -295,7 +295,7 @@ fn a_gate_behind_the_rules_is_told_with_the_rules() {
     ] {
         let request = RequestBuf::from_args(&words(line));
         let mut scratch = Default::default();
-        let found = policy.explain(&user, request.as_request(), &mut scratch);
+        let found = policy.explain(&user, 0, request.as_request(), &mut scratch);
         let name = |reason: Option<Reason<'_>>| {
             let text = reason.map_or("None".to_owned(), |reason| format!("{reason:?}"));
             text.split(|c: char| !c.is_alphabetic()).next().unwrap().to_owned()
@@ -318,7 +318,7 @@ fn names_are_explained_with_their_renames() {
     ] {
         let request = RequestBuf::from_args(&words(line));
         let mut scratch = Default::default();
-        let found = policy.explain(&user, request.as_request(), &mut scratch);
+        let found = policy.explain(&user, 0, request.as_request(), &mut scratch);
         assert_eq!((found.naming, found.spec.map(|spec| &*spec.name)), (naming, name), "{line}");
     }
 }
@@ -330,7 +330,7 @@ fn a_policy_before_another_version_judges_in_its_order() {
         let user = read(b"user u on -@all", &policy);
         let request = RequestBuf::from_args(&["CONFIG", "NOSUCH"]);
         let mut scratch = Default::default();
-        format!("{:?}", policy.explain(&user, request.as_request(), &mut scratch).denied)
+        format!("{:?}", policy.explain(&user, 0, request.as_request(), &mut scratch).denied)
     };
     assert!(judged(Version::V7_0).starts_with("Some(UnknownSubcommand("));
     assert!(judged(Version { major: 6, minor: 2 }).starts_with("Some(Command("));

@@ -8,8 +8,8 @@
 
 use bytes::BytesMut;
 
-use crate::acl::{Denial, LogEntry, Selector, User};
-use crate::command::{Resolution, category};
+use crate::acl::{Denial, Dialect, LogEntry, Selector, User};
+use crate::command::Resolution;
 use crate::policy::{Judged, Policy, Version};
 use crate::resp::{Protocol, Request, RequestBuf, encode, integer};
 use crate::session::state::State;
@@ -34,7 +34,7 @@ pub(super) fn answer(policy: &Policy, state: &State, judged: Judged<'_>, out: &m
     let request = judged.request();
     match &*judged.spec().name {
         "acl|cat" => cat(policy, request, out),
-        "acl|dryrun" => dry_run(policy, request, out),
+        "acl|dryrun" => dry_run(policy, state, request, out),
         "acl|genpass" => generate_password(policy, request, out),
         "acl|getuser" => match policy.user(request.arg(2).unwrap_or_default()) {
             Some(user) => show_user(policy, user, state.protocol, out),
@@ -44,7 +44,7 @@ pub(super) fn answer(policy: &Policy, state: &State, judged: Judged<'_>, out: &m
         "acl|list" => {
             let users = policy.users();
             encode::array(out, users.len());
-            users.iter().for_each(|user| encode::bulk(out, &user.describe()));
+            users.iter().for_each(|user| encode::bulk(out, &user.describe(policy.dialect())));
         }
         "acl|users" => {
             let users = policy.users();
@@ -89,53 +89,49 @@ pub(in crate::session) fn administer(
 
 fn show_user(policy: &Policy, user: &User, protocol: Protocol, out: &mut BytesMut) {
     let old = policy.version() < Version::V7_0;
+    let dialect = policy.dialect();
     // Before 7.0 there were no selectors to show; a user who has some must not look as if there were none.
     let with_selectors = !old || !user.selectors().is_empty();
-    encode::map(out, if with_selectors { 6 } else { 5 }, protocol);
+    let databases = usize::from(dialect.has_databases());
+    encode::map(out, databases.saturating_add(if with_selectors { 6 } else { 5 }), protocol);
     encode::bulk(out, b"flags");
-    let flags = flags(user, old);
+    let flags = flags(user, dialect, old);
     encode::set(out, flags.len(), protocol);
     flags.iter().for_each(|flag| encode::bulk(out, flag.as_bytes()));
     encode::bulk(out, b"passwords");
     encode::array(out, user.passwords().len());
     user.passwords().iter().for_each(|hash| encode::bulk(out, hash.to_hex().as_bytes()));
-    show_permissions(user.root(), old, out);
+    show_permissions(user.root(), dialect, old, out);
     if with_selectors {
         encode::bulk(out, b"selectors");
         encode::array(out, user.selectors().len());
         for selector in user.selectors() {
-            encode::map(out, 3, protocol);
-            show_permissions(selector, old, out);
+            encode::map(out, databases.saturating_add(3), protocol);
+            show_permissions(selector, dialect, old, out);
         }
     }
 }
 
-fn flags(user: &User, old: bool) -> Vec<&'static str> {
-    let mut flags = vec![if user.is_enabled() { "on" } else { "off" }];
+/// Before 7.0 some rules were flags, too, behind the first.
+fn flags(user: &User, dialect: Dialect, old: bool) -> Vec<&'static str> {
+    let mut flags = user.flags(dialect);
     if old {
         let root = user.root();
         let all = [
-            (root.keys_text() == b"~*", "allkeys"),
+            (root.commands_text(dialect) == b"+@all", "allcommands"),
             (root.channels_text() == b"&*", "allchannels"),
-            (root.commands_text() == b"+@all", "allcommands"),
+            (root.keys_text() == b"~*", "allkeys"),
         ];
-        flags.extend(all.iter().filter(|(has, _)| *has).map(|(_, flag)| *flag));
-    }
-    if user.is_nopass() {
-        flags.push("nopass");
-    }
-    match user.sanitize_payload() {
-        Some(true) => flags.push("sanitize-payload"),
-        Some(false) => flags.push("skip-sanitize-payload"),
-        None => {}
+        all.iter().filter(|(has, _)| *has).for_each(|(_, flag)| flags.insert(1, flag));
     }
     flags
 }
 
-/// The pairs `commands`, `keys` and `channels`. Before 7.0 the last two are lists of patterns, since then rules.
-fn show_permissions(selector: &Selector, old: bool, out: &mut BytesMut) {
+/// The pairs `commands`, `keys`, `channels` and, in Valkey's dialect, `databases`. Before 7.0 keys and channels are lists of
+/// patterns, since then rules.
+fn show_permissions(selector: &Selector, dialect: Dialect, old: bool, out: &mut BytesMut) {
     encode::bulk(out, b"commands");
-    encode::bulk(out, &selector.commands_text());
+    encode::bulk(out, &selector.commands_text(dialect));
     for (name, rules, sign) in
         [("keys", selector.keys_text(), b'~'), ("channels", selector.channels_text(), b'&')]
     {
@@ -151,9 +147,13 @@ fn show_permissions(selector: &Selector, old: bool, out: &mut BytesMut) {
             encode::bulk(out, rule.strip_prefix(&[sign]).unwrap_or(rule));
         }
     }
+    if dialect.has_databases() {
+        encode::bulk(out, b"databases");
+        encode::bulk(out, &selector.databases_text());
+    }
 }
 
-fn dry_run(policy: &Policy, request: Request<'_>, out: &mut BytesMut) {
+fn dry_run(policy: &Policy, state: &State, request: Request<'_>, out: &mut BytesMut) {
     let name = request.arg(2).unwrap_or_default();
     let Some(user) = policy.user(name) else {
         return encode::error(out, &quoting("ERR User '", name, "' not found"));
@@ -170,10 +170,16 @@ fn dry_run(policy: &Policy, request: Request<'_>, out: &mut BytesMut) {
         let text = format!("ERR wrong number of arguments for '{}' command", spec.name);
         return encode::error(out, text.as_bytes());
     }
-    let (verb, object, kind): (_, &[u8], _) = match policy.permits(user, spec, asked) {
+    let (verb, object, kind): (_, &[u8], _) = match policy.permits(user, state.db, spec, asked) {
         // A request whose keys cannot be told is refused by the command itself, and so not by Redis' ACL.
         Ok(()) | Err(Denial::Unclear | Denial::SortPattern { .. }) => return encode::simple(out, "OK"),
         Err(Denial::Command) => ("run the", spec.name.as_bytes(), "command"),
+        // Valkey's words; no Redis has any.
+        Err(Denial::Database { index }) => {
+            let object = asked.arg(index).unwrap_or_default();
+            let text = [b"User ", user.name(), b" has no permissions to access database ", c_string(object)];
+            return encode::bulk(out, &text.concat());
+        }
         Err(Denial::Key { index }) => ("access the", asked.arg(index).unwrap_or_default(), "key"),
         Err(Denial::Channel { index }) => ("access the", asked.arg(index).unwrap_or_default(), "channel"),
     };
@@ -189,17 +195,19 @@ fn dry_run(policy: &Policy, request: Request<'_>, out: &mut BytesMut) {
 // === categories, passwords, help ===
 
 fn cat(policy: &Policy, request: Request<'_>, out: &mut BytesMut) {
+    let table = policy.table();
     let Some(name) = request.arg(2) else {
-        encode::array(out, category::ALL.len());
-        return category::ALL.iter().for_each(|(_, name)| encode::bulk(out, name.as_bytes()));
+        let names: Vec<&str> = table.categories().iter().map(|(name, _)| name).collect();
+        encode::array(out, names.len());
+        return names.iter().for_each(|name| encode::bulk(out, name.as_bytes()));
     };
     if request.len() > 3 {
         return wrong_number(policy, request, out);
     }
-    let Some(wanted) = category::find(name) else {
+    let Some(wanted) = table.category(name) else {
         return encode::error(out, &quoting("ERR Unknown category '", name, "'"));
     };
-    let specs = policy.table().specs();
+    let specs = table.specs();
     let names: Vec<&str> =
         specs.iter().filter(|spec| spec.categories.intersects(wanted.0)).map(|spec| &*spec.name).collect();
     encode::array(out, names.len());
@@ -267,7 +275,15 @@ fn help(policy: &Policy, out: &mut BytesMut) {
     let last =
         if policy.version() < Version::V7_2 { "    Prints this help." } else { "    Print this help." };
     encode::array(out, HELP.len().saturating_add(1));
-    HELP.iter().chain([&last]).for_each(|line| encode::simple(out, line));
+    for line in HELP.iter().chain([&last]) {
+        match policy.dialect() {
+            // What the others call attributes.
+            Dialect::Valkey91 if line.starts_with("SETUSER") => {
+                encode::simple(out, "SETUSER <username> <rule> [<rule> ...]");
+            }
+            _ => encode::simple(out, line),
+        }
+    }
 }
 
 // === the log ===

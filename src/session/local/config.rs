@@ -240,7 +240,7 @@ mod tests {
             let request = RequestBuf::from_args(&words(line));
             let mut scratch = RequestBuf::default();
             let Verdict::Allow(judged) =
-                policy.judge(Facts { user: Some(user) }, request.as_request(), &mut scratch)
+                policy.judge(Facts { user: Some(user), database: 0 }, request.as_request(), &mut scratch)
             else {
                 panic!("{line} is allowed");
             };

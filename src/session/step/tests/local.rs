@@ -196,8 +196,12 @@ fn reset_goes_back_to_the_beginning_and_keeps_the_library() {
 #[test]
 fn before_the_first_contact_only_what_needs_no_upstream_is_answered() {
     let table = crate::command::CommandTable::builtin();
-    let users =
-        USERS.iter().map(|(name, rules)| crate::acl::parse_rules(name, rules, &table).unwrap()).collect();
+    let users = USERS
+        .iter()
+        .map(|(name, rules)| {
+            crate::acl::parse_rules(name, rules, crate::acl::Defaults::default(), &table).unwrap()
+        })
+        .collect();
     let policy = Policy::new(None, table, crate::policy::Gates::default(), users);
     let mut state = State::new(SessionId(7), Ends::default(), &policy);
     for (line, expected) in [
