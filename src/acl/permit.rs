@@ -62,17 +62,17 @@ pub struct Unclear;
 
 /// Why a request is denied.
 ///
-/// The order is that of Redis for a user with several selectors: what the selector reports that got furthest, and
+/// The order is that of Redis and Valkey for a user with several selectors: what the selector reports that got furthest, and
 /// among equals the highest argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Denial {
-    /// No selector allows the command.
-    Command,
-    /// A database. Checked before keys, but a selector that gets to the keys has got further.
+    /// A database. Checked first of all, before the command.
     Database {
         /// Index of the argument that names it; 0 where none does.
         index: usize,
     },
+    /// No selector allows the command.
+    Command,
     /// What the request uses cannot be told ([`Unclear`]). Redis would let it run, and leave it to the command to refuse
     /// it; whoever stands in front of Redis cannot.
     Unclear,

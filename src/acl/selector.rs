@@ -65,13 +65,16 @@ impl Selector {
         spec: &Spec,
         uses: &dyn Fn(&mut Visitor<'_>) -> Result<(), Unclear>,
     ) -> Result<(), Denial> {
+        if !self.all_databases {
+            self.permits_databases(uses)?;
+        }
         let command = spec.flags.contains(flag::NO_AUTH)
             || self.has_command(spec.id)
             || self.has_first_arg(spec.id, request);
         if !command {
             return Err(Denial::Command);
         }
-        if self.all_keys && self.all_channels && self.all_databases {
+        if self.all_keys && self.all_channels {
             return Ok(());
         }
         // Redis checks the patterns of SORT in the command itself, so only once the ACL has passed.
@@ -79,8 +82,7 @@ impl Selector {
         let mut denial = None;
         let clear = uses(&mut |used| {
             let failed = match used {
-                Use::AllDatabases { .. } => !self.all_databases,
-                Use::Database { number, .. } => !self.has_database(number),
+                Use::AllDatabases { .. } | Use::Database { .. } => false,
                 Use::Key { key, access, .. } => !self.has_key(key, access),
                 Use::Channel { channel, literal, .. } => !self.has_channel(channel, literal),
                 Use::AllKeysReadable { .. } => !self.reads_all_keys(),
@@ -88,9 +90,7 @@ impl Selector {
             // SECURITY: the first denial stays, also if the enumeration goes on after a `Break`.
             match used {
                 _ if !failed || denial.is_some() => {}
-                Use::AllDatabases { index } | Use::Database { index, .. } => {
-                    denial = Some(Denial::Database { index });
-                }
+                Use::AllDatabases { .. } | Use::Database { .. } => {}
                 Use::Key { index, .. } => denial = Some(Denial::Key { index }),
                 Use::Channel { index, .. } => denial = Some(Denial::Channel { index }),
                 Use::AllKeysReadable { option } => {
@@ -105,6 +105,28 @@ impl Selector {
             (None, Err(Unclear)) if !self.all_keys || spec.channels != Channels::None => Err(Denial::Unclear),
             (None, _) => Ok(()),
         }
+    }
+
+    /// Whether all databases of the request are allowed. They come before all other uses.
+    fn permits_databases(
+        &self,
+        uses: &dyn Fn(&mut Visitor<'_>) -> Result<(), Unclear>,
+    ) -> Result<(), Denial> {
+        let mut denial = None;
+        // What cannot be told of keys is told when they are asked for.
+        let _ = uses(&mut |used| {
+            let denied = match used {
+                Use::AllDatabases { index } => Some(index),
+                Use::Database { index, number } => Some(index).filter(|_| !self.has_database(number)),
+                Use::AllKeysReadable { .. } | Use::Channel { .. } | Use::Key { .. } => {
+                    return ControlFlow::Break(());
+                }
+            };
+            // SECURITY: the first denial stays, also if the enumeration goes on after a `Break`.
+            denial = denial.or(denied.map(|index| Denial::Database { index }));
+            if denial.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        denial.map_or(Ok(()), Err)
     }
 
     /// Whether every command of the table and every later one, every key, channel and database is allowed.

@@ -161,7 +161,8 @@ impl User {
     ///
     /// - `spec` is what the request resolved to; it must be of the table that the user was made with.
     /// - `uses` tells the visitor every database, key and channel of the request, in this order, until it says `Break`; it is
-    ///   called once for each selector that allows the command, and never for a user who may do everything.
+    ///   called once for each selector that allows the command, once more for each that is restricted to databases, and
+    ///   never for a user who may do everything.
     ///
     /// Whether the user is `on` plays no role, as in Redis: that only matters at login. Allocates nothing.
     ///

@@ -46,7 +46,7 @@ pub(super) fn of(name: &str, flags: Flags, categories: Categories, has_keys: boo
     }
 }
 
-/// Calls `visit` for every database that `request` uses, the session's `current` one first, until it breaks.
+/// Calls `visit` for every database that `request` uses, the session's `current` one last, until it breaks.
 ///
 /// `count` is the number of databases that SELECT takes; a higher number is left to it to refuse.
 pub fn for_each_database<B>(
@@ -63,8 +63,8 @@ pub fn for_each_database<B>(
         Databases::Current => visit(session),
         Databases::All => visit(Database { index: 0, number: None }),
         Databases::Move => {
-            visit(session)?;
-            visit(named(2))
+            visit(named(2))?;
+            visit(session)
         }
         Databases::Swap => {
             visit(named(1))?;
@@ -75,8 +75,8 @@ pub fn for_each_database<B>(
             _ => ControlFlow::Continue(()),
         },
         Databases::Copy => {
-            visit(session)?;
-            copy(request, &named, &mut visit)
+            copy(request, &named, &mut visit)?;
+            visit(session)
         }
     }
 }
@@ -146,15 +146,15 @@ mod tests {
         for (line, expected) in [
             ("SELECT 3", "1:3"),
             ("SWAPDB 0 3", "1:0 2:3"),
-            ("MOVE a 3", "0:7 2:3"),
+            ("MOVE a 3", "2:3 0:7"),
             ("COPY a b", "0:7"),
-            ("COPY a b DB 3", "0:7 4:3"),
-            ("COPY a b REPLACE dB 3 REPLACE", "0:7 5:3"),
-            ("COPY a b DB 3 DB 2", "0:7 4:3 6:2"),
-            ("COPY a b DB 2 DB 3", "0:7 4:2 6:3"),
-            ("COPY DB 3 DB 2", "0:7 4:2"),
-            ("COPY a b DB\\0x 3", "0:7 4:3"),
-            ("COPY a b DB 2147483647", "0:7 4:2147483647"),
+            ("COPY a b DB 3", "4:3 0:7"),
+            ("COPY a b REPLACE dB 3 REPLACE", "5:3 0:7"),
+            ("COPY a b DB 3 DB 2", "4:3 6:2 0:7"),
+            ("COPY a b DB 2 DB 3", "4:2 6:3 0:7"),
+            ("COPY DB 3 DB 2", "4:2 0:7"),
+            ("COPY a b DB\\0x 3", "4:3 0:7"),
+            ("COPY a b DB 2147483647", "4:2147483647 0:7"),
         ] {
             assert_eq!(uses(line), expected, "{line}");
         }
@@ -163,13 +163,13 @@ mod tests {
     #[test]
     fn doubt_is_all_databases() {
         for (line, expected) in [
-            ("COPY a b DB", "0:7 3:*"),
-            ("COPY a b FOO DB 3", "0:7 3:*"),
-            ("COPY a b DB DB", "0:7 4:*"),
-            ("COPY a b DB 03 DB 2", "0:7 4:* 6:2"),
-            ("COPY a b DB 2147483648", "0:7 4:*"),
-            ("MOVE a x", "0:7 2:*"),
-            ("MOVE a +3", "0:7 2:*"),
+            ("COPY a b DB", "3:* 0:7"),
+            ("COPY a b FOO DB 3", "3:* 0:7"),
+            ("COPY a b DB DB", "4:* 0:7"),
+            ("COPY a b DB 03 DB 2", "4:* 6:2 0:7"),
+            ("COPY a b DB 2147483648", "4:* 0:7"),
+            ("MOVE a x", "2:* 0:7"),
+            ("MOVE a +3", "2:* 0:7"),
             ("SWAPDB -1 1\\0", "1:* 2:*"),
         ] {
             assert_eq!(uses(line), expected, "{line}");

@@ -32,6 +32,85 @@ fn assert_verdicts(policy: &Policy, rows: &[(&str, &str, &str)]) {
     }
 }
 
+#[test]
+fn databases_are_judged_before_all_else_of_the_acl() {
+    let users = [
+        ("one", "on nopass ~a* &* +@all -del db=0,1"),
+        ("none", "on nopass ~* &* +@all resetdbs"),
+        ("two", "on nopass ~* &* +get db=0 (+set ~* db=1)"),
+        ("all", "on nopass ~* &* +@all db=0,1 alldbs"),
+    ];
+    let policy = policy(Version::V7_2, &users, &[]);
+    let verdict = |user: &str, database: u32, line: &str| {
+        let facts = Facts { user: Some(policy.user(user.as_bytes()).unwrap()), database };
+        let request = RequestBuf::from_args(&words(line));
+        let mut scratch = RequestBuf::default();
+        match policy.judge(facts, request.as_request(), &mut scratch) {
+            Verdict::Allow(_) => "allow".to_owned(),
+            Verdict::Deny(reason) => {
+                String::from_utf8(reason.reply(policy.version(), b"u", request.as_request())).unwrap()
+            }
+        }
+    };
+    const DATABASE: &str = "NOPERM No permissions to access database";
+    const KEY: &str = "NOPERM No permissions to access a key";
+    for (user, database, line, expected) in [
+        ("one", 0, "GET a", "allow"),
+        ("one", 1, "SET a 1", "allow"),
+        ("one", 2, "GET a", DATABASE),
+        ("one", 2, "DEL a", DATABASE),
+        ("one", 2, "GET b", DATABASE),
+        ("one", 1, "GET b", KEY),
+        ("one", 2, "PING", "allow"),
+        ("one", 2, "PUBLISH a x", "allow"),
+        ("one", 2, "SELECT 1", "allow"),
+        ("one", 0, "SELECT 2", DATABASE),
+        // Redkeep answers these itself, with an error.
+        ("one", 0, "SELECT 16", "allow"),
+        ("one", 0, "SELECT 02", "allow"),
+        ("one", 0, "COPY a a1 DB 1", "allow"),
+        ("one", 0, "COPY a a1 DB 1 DB 2", DATABASE),
+        ("one", 0, "COPY a a1 DB 2 DB 1", DATABASE),
+        ("one", 0, "COPY a a1 NOSUCH", DATABASE),
+        ("one", 2, "COPY a a1 DB 1", DATABASE),
+        ("one", 0, "COPY a b DB 1", KEY),
+        ("one", 0, "MOVE a 1", "allow"),
+        ("one", 0, "MOVE a 2", DATABASE),
+        ("one", 2, "SWAPDB 0 1", "allow"),
+        ("one", 0, "SWAPDB 0 2", DATABASE),
+        ("one", 0, "FLUSHDB", "allow"),
+        ("one", 0, "FLUSHALL", DATABASE),
+        ("none", 0, "GET a", DATABASE),
+        ("none", 0, "AUTH x", "allow"),
+        ("two", 0, "GET a", "allow"),
+        ("two", 1, "SET a 1", "allow"),
+        // The selector that gets furthest counts: the root, which has the database, but not the command.
+        ("two", 0, "SET a 1", "NOPERM User u has no permissions to run the 'set' command"),
+        ("two", 2, "SET a 1", DATABASE),
+        ("all", 9, "FLUSHALL", "allow"),
+    ] {
+        assert_eq!(verdict(user, database, line), expected, "`{line}` by `{user}` in {database}");
+    }
+}
+
+#[test]
+fn users_are_printed_in_the_dialect_of_the_upstream() {
+    let dialect = |version, valkey| {
+        let upstream = Upstream { version, valkey, login_first: false, databases: 16, hello: None };
+        Policy::new(Some(upstream), CommandTable::builtin(), Gates::default(), Vec::new()).dialect()
+    };
+    let of = |major, minor| Version { major, minor };
+    assert_eq!(dialect(of(6, 2), None), Dialect::Redis70);
+    assert_eq!(dialect(of(7, 0), None), Dialect::Redis70);
+    assert_eq!(dialect(of(7, 2), None), Dialect::Redis72);
+    assert_eq!(dialect(of(8, 2), None), Dialect::Redis72);
+    assert_eq!(dialect(of(7, 2), Some(of(8, 0))), Dialect::Redis72);
+    assert_eq!(dialect(of(7, 2), Some(of(9, 0))), Dialect::Redis72);
+    assert_eq!(dialect(of(7, 2), Some(of(9, 1))), Dialect::Valkey91);
+    let unknown = Policy::new(None, CommandTable::builtin(), Gates::default(), Vec::new());
+    assert_eq!(unknown.dialect(), Dialect::Redis72);
+}
+
 /// SEMANTICS §2: `host:`/`post` abort, existence, arity, PROTECTED, NOAUTH, ACL. Each line would fail a later check,
 /// too.
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! - `acl_commands`: ACL commands, CONFIG of users, EXEC after a change of rights, compared with real servers
 //! - `acl_oracle`: random rules, each decision compared with `ACL DRYRUN`
+//! - `acl_text`: random rules, each line compared with `ACL LIST` and `ACL GETUSER`
 //! - `check`: `redkeep check` on broken configurations
 //! - `clients`: redis-cli, redis-benchmark, redis-py, the `redis` crate (0.24 and newest)
 //! - `compat`: replies compared with a real Redis that has the same ACL
@@ -27,6 +28,7 @@
 
 mod acl_commands;
 mod acl_oracle;
+mod acl_text;
 mod check;
 mod clients;
 mod compat;

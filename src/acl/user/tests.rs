@@ -4,6 +4,7 @@ use proptest::sample::select;
 use super::super::testing::{ask, table, user};
 use super::super::{Denial, SortOption, Unclear, parse_rules};
 use super::*;
+use crate::command::{Flags, Reported};
 
 const KEY_1: Result<(), Denial> = Err(Denial::Key { index: 1 });
 const CHANNEL_1: Result<(), Denial> = Err(Denial::Channel { index: 1 });
@@ -178,6 +179,202 @@ fn names_have_no_white_space() {
     assert!(User::new(b"u|x\xff", Defaults::default(), &table()).is_ok());
 }
 
+#[test]
+fn database_rules_have_the_texts_of_valkey() {
+    const SYNTAX: &str = "Syntax error";
+    const RANGE: &str = "The provided database ID is out of range";
+    for (rule, error) in [
+        ("db=", SYNTAX),
+        ("db=,", SYNTAX),
+        ("db=1,", SYNTAX),
+        ("db=1,,2", SYNTAX),
+        ("db=x,-1", SYNTAX),
+        ("db=0x1", SYNTAX),
+        ("db=+", SYNTAX),
+        ("dbs=1", SYNTAX),
+        ("db=-1,x", RANGE),
+        ("db=2147483648", RANGE),
+        ("db=99999999999999999999", RANGE),
+        // What Valkey takes for 1.
+        ("db= 1", SYNTAX),
+        ("db=1\0,2", SYNTAX),
+    ] {
+        let shown = rule.split('\0').next().unwrap();
+        assert_eq!(refused(&[rule]), format!("Error in ACL SETUSER modifier '{shown}': {error}"));
+    }
+    let table = table();
+    for (rules, text) in [
+        (&["alldbs"][..], "resetchannels -@all"),
+        (&["db=3,+1,01,3,-0"], "resetchannels db=0,1,3 -@all"),
+        (&["DB=2147483647"], "resetchannels db=2147483647 -@all"),
+        (&["db=1", "db=2"], "resetchannels db=2 -@all"),
+        (&["db=1", "AllDbs", "~a"], "~a resetchannels -@all"),
+        (&["ResetDbs", "&*"], "&* resetdbs -@all"),
+        (&["db=1", "reset"], "resetchannels -@all"),
+        (&["db=1", "(db=2 +get)"], "resetchannels db=1 -@all (resetchannels db=2 -@all +get)"),
+        (&["db=1", "(resetdbs)"], "resetchannels db=1 -@all (resetchannels resetdbs -@all)"),
+    ] {
+        let user = user(rules, &table);
+        let line = String::from_utf8(user.describe(Dialect::Valkey91)).unwrap();
+        assert_eq!(line, format!("user u off {text}"), "{rules:?}");
+        let other = String::from_utf8(user.describe(Dialect::Redis72)).unwrap();
+        assert_eq!(other, format!("user u off sanitize-payload {text}"), "a restriction is never left out");
+    }
+    assert_eq!(user(&["(db=1)"], &table).root().databases_text(), b"alldbs");
+    assert_eq!(user(&["resetdbs"], &table).root().databases_text(), b"");
+}
+
+#[test]
+fn each_dialect_prints_what_its_server_prints() {
+    let table = table();
+    let set = user(&["skip-sanitize-payload", "+select|AbC"], &table);
+    for (dialect, fresh, line) in [
+        (
+            Dialect::Redis70,
+            "user u off resetchannels -@all",
+            "user u off skip-sanitize-payload resetchannels -@all +select|AbC",
+        ),
+        (
+            Dialect::Redis72,
+            "user u off sanitize-payload resetchannels -@all",
+            "user u off skip-sanitize-payload resetchannels -@all +select|abc",
+        ),
+        (Dialect::Valkey91, "user u off resetchannels -@all", "user u off resetchannels -@all +select|abc"),
+    ] {
+        assert_eq!(String::from_utf8(user(&[], &table).describe(dialect)).unwrap(), fresh);
+        assert_eq!(String::from_utf8(set.describe(dialect)).unwrap(), line);
+    }
+}
+
+#[test]
+fn channels_of_new_users_and_selectors_are_those_of_acl_pubsub_default() {
+    let table = table();
+    let open = User::new(b"u", Defaults { all_channels: true }, &table).unwrap();
+    for (rules, text) in [
+        (&[][..], "&* -@all"),
+        (&[b"resetchannels".as_slice()], "resetchannels -@all"),
+        (&[b"resetchannels", b"reset"], "sanitize-payload &* -@all"),
+        (&[b"(+get)", b"resetchannels"], "resetchannels -@all (&* -@all +get)"),
+        (&[b"(resetchannels &x)"], "&* -@all (resetchannels &x -@all)"),
+    ] {
+        let user = open.set(rules, &table).unwrap();
+        assert_eq!(
+            String::from_utf8(user.describe(Dialect::Redis70)).unwrap(),
+            format!("user u off {text}"),
+            "{rules:?}"
+        );
+    }
+    for rule in ["&a", "(&a)"] {
+        let error = open.set(&[rule.as_bytes()], &table).unwrap_err();
+        assert_eq!(error.error, RuleError::ChannelAfterAll, "{rule}");
+    }
+}
+
+// === names of modules ===
+
+/// A table with commands `(name, category)`; a name with a bar follows its container.
+fn with_modules(commands: &[(&str, &str)]) -> CommandTable {
+    let mut reported: Vec<Reported> = Vec::new();
+    for (name, category) in commands {
+        let row = Reported {
+            name: (*name).to_owned(),
+            arity: -1,
+            flags: Flags(0),
+            categories: Some(vec![(*category).to_owned()]),
+            keys: Some(Vec::new()),
+            subcommands: Vec::new(),
+        };
+        match name.split_once('|') {
+            Some(_) => reported.last_mut().unwrap().subcommands.push(row),
+            None => reported.push(row),
+        }
+    }
+    CommandTable::builtin().fitted(&reported)
+}
+
+#[test]
+fn names_of_modules_are_kept_until_an_upstream_has_them() {
+    let open = CommandTable::builtin();
+    let rules = ["+@json", "-JSON.del", "+graph.query", "+mod.cmd|Sub", "+mod.one|First", "-mod.two|sub"];
+    let written = user(&rules, &open);
+    let text = b"user u off resetchannels -@all +@json -json.del +graph.query +mod.cmd|sub +mod.one|first -mod.two|sub";
+    assert_eq!(written.describe(Dialect::Redis70), text);
+    let missing = ["+@json", "-json.del", "+graph.query", "+mod.cmd|sub", "+mod.one|first", "-mod.two|sub"];
+    assert_eq!(written.unknown_names(&open), [missing[1], missing[2], missing[3], missing[4], missing[5]]);
+    assert_eq!(written.unknown_names(&table()), missing);
+    let table = with_modules(&[
+        ("json.get", "json"),
+        ("json.del", "json"),
+        ("graph.query", "graph"),
+        ("mod.cmd", "mod"),
+        ("mod.cmd|sub", "mod"),
+        ("mod.cmd|other", "mod"),
+        ("mod.one", "mod"),
+        ("mod.two", "json"),
+    ]);
+    let user = written.rebased(&table);
+    assert!(user.unknown_names(&table).iter().eq(["-mod.two|sub"].iter()));
+    for (line, allowed) in [
+        ("json.get a", true),
+        ("JSON.DEL a", false),
+        ("graph.query a", true),
+        ("mod.cmd sub", true),
+        ("mod.cmd other", false),
+        ("mod.one FIRST", true),
+        ("mod.one second", false),
+        // Its subcommand is denied, and it turns out to have none.
+        ("mod.two sub", false),
+        ("mod.two x", false),
+    ] {
+        assert_eq!(ask(&user, line, &table).is_ok(), allowed, "{line}");
+    }
+    assert_eq!(user.describe(Dialect::Redis70), text, "what is written stays written");
+    assert!(ask(&written.rebased(&self::table()).rebased(&table), "json.get a", &table).is_ok());
+}
+
+#[test]
+fn a_table_that_knows_its_upstream_is_strict() {
+    let table = with_modules(&[("json.get", "json"), ("mod.one", "extra")]);
+    for rule in ["+@json", "-@extra", "+json.get", "-mod.one", "+mod.one|x"] {
+        assert!(parse::rule(rule.as_bytes(), Defaults::default(), &table).is_ok(), "{rule}");
+    }
+    let open = CommandTable::builtin();
+    for (table, rules) in [
+        (&table, &["+@bloom", "-@search", "+graph.query", "-json.set", "-mod.one|x", "+graph.query|x"][..]),
+        (
+            &open,
+            &[
+                "+@extra",
+                "-@graph",
+                "+.query",
+                "-graph.",
+                "+a.b|c|d",
+                "+a.b|",
+                "-a.b|",
+                "+get|a.b|c",
+                "-g\"h.x",
+            ],
+        ),
+    ] {
+        for rule in rules {
+            let fault = parse::rule(rule.as_bytes(), Defaults::default(), table).unwrap_err();
+            assert_eq!(fault.error, RuleError::UnknownCommand, "{rule}");
+        }
+    }
+}
+
+#[test]
+fn categories_are_found_by_name_where_bits_differ() {
+    let one = with_modules(&[("a.x", "first"), ("b.y", "second")]);
+    let other = with_modules(&[("b.y", "second"), ("a.x", "first")]);
+    let user = user(&["+@all", "-@second"], &one);
+    for table in [&one, &other] {
+        let user = user.rebased(table);
+        assert!(ask(&user, "a.x", table).is_ok());
+        assert_eq!(ask(&user, "b.y", table), COMMAND);
+    }
+}
+
 // === decisions ===
 
 #[test]
@@ -281,12 +478,13 @@ fn only_root_permissions_to_everything_are_all_powerful() {
     for rules in [&["+@all", "~*", "&*"][..], &["&*", "+@all", "-get", "+get", "allkeys"]] {
         assert!(user(rules, &table).is_all_powerful(), "{rules:?}");
     }
-    let less: [&[&str]; 6] = [
+    let less: [&[&str]; 7] = [
         &["+@all", "~*"],
         &["+@all", "~*", "&*", "-get"],
         &["+@all", "~*", "&*", "-config|get"],
         &["+@all", "%R~*", "&*"],
         &["(+@all ~* &*)"],
+        &["+@all", "~*", "&*", "db=0"],
         &["+@all", "~*", "&*", "reset"],
     ];
     for rules in less {
@@ -343,6 +541,11 @@ const RULES: &[&str] = &[
     ">b",
     "resetpass",
     "reset",
+    "db=0,3",
+    "db=1",
+    "alldbs",
+    "resetdbs",
+    "(db=1 +@all ~*)",
     "sanitize-payload",
     "skip-sanitize-payload",
     "~a",

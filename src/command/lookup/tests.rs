@@ -99,6 +99,87 @@ fn fitting_takes_only_the_arity_of_known_commands() {
     assert_eq!(table.find(b"config|set").unwrap().arity, 9);
 }
 
+/// The categories of a command, by name.
+fn categories(table: &CommandTable, name: &str) -> Vec<String> {
+    let set = table.find(name.as_bytes()).unwrap().categories;
+    let named = table.categories().iter().filter(|(_, category)| set.intersects(category.0));
+    named.map(|(name, _)| name.to_owned()).collect()
+}
+
+fn in_categories(reported: Reported, names: &[&str]) -> Reported {
+    Reported { categories: Some(names.iter().map(|name| (*name).to_owned()).collect()), ..reported }
+}
+
+#[test]
+fn categories_are_those_of_the_upstream() {
+    let builtin = CommandTable::builtin();
+    let sub = |name, names: &[&str]| in_categories(reported(name), names);
+    let modern = Reported {
+        subcommands: vec![sub("config|get", &["fast", "own"]), sub("config|set", &["admin"])],
+        ..in_categories(reported("config"), &["slow"])
+    };
+    let table = builtin.fitted(&[modern, in_categories(reported("wait"), &["connection", "Own"])]);
+    assert_eq!(categories(&table, "config"), ["slow"]);
+    assert_eq!(categories(&table, "config|get"), ["fast", "own"]);
+    assert_eq!(categories(&table, "config|set"), ["admin"]);
+    assert_eq!(categories(&table, "wait"), ["connection", "own"]);
+    // Only containers in 6.x, and nothing before.
+    let table = builtin.fitted(&[
+        in_categories(reported("config"), &["admin", "dangerous"]),
+        Reported { categories: None, ..reported("wait") },
+    ]);
+    assert_eq!(categories(&table, "config|help"), ["admin", "dangerous"]);
+    assert_eq!(categories(&table, "config|set"), ["admin", "dangerous"]);
+    assert_eq!(categories(&table, "wait"), categories(&builtin, "wait"));
+    // Answered by Redkeep, unknown to that upstream.
+    assert_eq!(categories(&table, "hello"), categories(&builtin, "hello"));
+    assert_eq!(table.category(b"OWN"), None);
+}
+
+#[test]
+fn no_report_takes_the_mark_of_scripts_away() {
+    let gears = in_categories(reported("gears.call"), &["scripting"]);
+    let table =
+        CommandTable::builtin().fitted(&[in_categories(reported("eval"), &["read"]), reported("get"), gears]);
+    let marked = |name: &str| table.find(name.as_bytes()).unwrap().scripting;
+    assert_eq!(categories(&table, "eval"), ["read"]);
+    assert!(marked("eval") && marked("gears.call") && !marked("get"));
+}
+
+#[test]
+fn commands_in_categories_without_a_bit_are_left_out() {
+    let own: Vec<String> = (0..43).map(|number| format!("own{number}")).collect();
+    let own: Vec<&str> = own.iter().map(String::as_str).collect();
+    let table = CommandTable::builtin().fitted(&[
+        in_categories(reported("mod.all"), &own),
+        in_categories(reported("mod.one"), &["read", "one-too-many"]),
+        in_categories(reported("get"), &["one-too-many"]),
+        in_categories(reported("set"), &["own42"]),
+    ]);
+    assert_eq!(categories(&table, "mod.all"), own);
+    assert_eq!(categories(&table, "set"), ["own42"]);
+    assert!(table.find(b"mod.one").is_none() && table.find(b"get").is_none());
+    assert_eq!(table.category(b"one-too-many"), None);
+}
+
+#[test]
+fn only_the_open_table_has_names_for_later() {
+    let (open, fitted) = (CommandTable::builtin(), CommandTable::builtin().fitted(&[]));
+    for name in ["graph.query", "FT._LIST", "a.b|c", "x-y.z_1|Sub.1"] {
+        assert!(open.is_later_name(name.as_bytes()), "{name}");
+        assert!(!fitted.is_later_name(name.as_bytes()), "{name}");
+    }
+    let long = format!("a.{}", "b".repeat(63));
+    for name in
+        ["get", "get|a.b", ".", "a.", ".b", "a.b|", "a.b|c|d", "|a.b", "a b.c", "a.b\0", "\u{e9}.a", &long]
+    {
+        assert!(!open.is_later_name(name.as_bytes()), "{name:?}");
+    }
+    for name in category::OF_MODULES {
+        assert!(open.category(name.as_bytes()).is_some() && fitted.category(name.as_bytes()).is_none());
+    }
+}
+
 #[test]
 fn fitting_adds_the_commands_of_modules() {
     let key = KeySpec {

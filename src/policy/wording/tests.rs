@@ -56,6 +56,7 @@ fn every_reason_has_the_words_of_its_version() {
             "PUBLISH x m",
             acl(channel, channel, "NOPERM No permissions to access a channel"),
         ),
+        (Reason::Database(0), "GET x", same("NOPERM No permissions to access database")),
         (Reason::Command(spec("set")), "SeT a 1", denied("set", "set")),
         (Reason::Command(spec("config|get")), "config GeT x", denied("config", "config|get")),
         (Reason::Arity(spec("get")), "GeT", same("ERR wrong number of arguments for 'get' command")),
