@@ -57,6 +57,7 @@ impl App {
         users.on_change(server.waker());
         let app = App { path: path.to_owned(), plan, users, server, on_up, probed };
         app.announce();
+        app.warn_of_unknown_names();
         Ok(app)
     }
 
@@ -127,6 +128,7 @@ impl App {
         self.plan.shutdown_timeout = plan.shutdown_timeout;
         let generation = self.users.replace(plan.users);
         info!(generation, users = self.users.live().load().user_count(), "reloaded");
+        self.warn_of_unknown_names();
     }
 
     /// Takes what the upstream says of itself into the policy.
@@ -138,6 +140,18 @@ impl App {
         info!(upstream = %self.plan.server.upstream.address, version = probed.version_text, "upstream reached");
         self.users.fit(fitting(&probed));
         self.probed = Some(probed);
+        self.warn_of_unknown_names();
+    }
+
+    /// Rules may name commands of modules, which nobody knows before the upstream was asked.
+    fn warn_of_unknown_names(&self) {
+        if self.probed.is_none() {
+            return;
+        }
+        for (user, rules) in self.users.live().load().unknown_names() {
+            let user = String::from_utf8_lossy(user);
+            warn!(%user, rules = rules.join(" "), "rules without effect: the upstream has no such commands or categories");
+        }
     }
 
     fn announce(&self) {

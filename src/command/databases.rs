@@ -3,6 +3,8 @@
 //! A command uses the session's database if it reads or writes the data set, or has keys; a few name others in their
 //! arguments. MIGRATE's database is one of another server, and is not asked for. FLUSHALL uses all.
 //!
+//! Of a command that only the upstream knows, its flags and keys tell, as in Valkey.
+//!
 //! INVARIANT: doubt is all databases. Where Valkey lets a number pass that it cannot read, and leaves the error to the
 //! command, a request here uses all databases, since an older upstream may read it otherwise. SELECT is the exception:
 //! Redkeep answers it itself, and refuses what is not read here.

@@ -182,6 +182,12 @@ impl Policy {
         self.users.len()
     }
 
+    /// The users who have rules that name what the table lacks, with these rules ([`User::unknown_names`]); by name.
+    pub fn unknown_names(&self) -> Vec<(&[u8], Vec<String>)> {
+        let named = self.users().into_iter().map(|user| (user.name(), user.unknown_names(&self.table)));
+        named.filter(|(_, rules)| !rules.is_empty()).collect()
+    }
+
     /// The user of this name, enabled or not.
     pub fn user(&self, name: &[u8]) -> Option<&Arc<User>> {
         self.users.get(name).map(|account| &account.user)

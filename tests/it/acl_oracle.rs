@@ -432,7 +432,7 @@ fn compare(program: &Path, kind: Kind) {
             compared += 1;
         }
     }
-    println!("{compared} commands for two users each: {decisions:?}; {refused} users refused by both");
+    eprintln!("{compared} commands for two users each: {decisions:?}; {refused} users refused by both");
     let kinds = if kind == Kind::Redis { 4 } else { 5 };
     let rare = decisions.iter().take(kinds).any(|count| count * 50 < compared);
     assert!(!rare, "the random rules are one-sided: {decisions:?}");

@@ -168,7 +168,7 @@ fn compare(redis: &Redis, kind: Kind, dialect: Dialect, defaults: Defaults) {
         assert_stable(&user, dialect, defaults, &table);
         compared += 1;
     }
-    println!("{compared} users printed alike as {dialect:?} with {defaults:?}, {refused} refused by both");
+    eprintln!("{compared} users printed alike as {dialect:?} with {defaults:?}, {refused} refused by both");
 }
 
 /// Our line, read back, is the same line.

@@ -6,6 +6,7 @@
 //! - `check`: `redkeep check` on broken configurations
 //! - `clients`: redis-cli, redis-benchmark, redis-py, the `redis` crate (0.24 and newest)
 //! - `compat`: replies compared with a real Redis that has the same ACL
+//! - `databases`: users of some databases, compared with a real Valkey that has the same ACL
 //! - `demo`: the scene of `make run`
 //! - `drift`: the command table and its keys compared with a real Redis
 //! - `evil`: an upstream that breaks the protocol
@@ -32,6 +33,7 @@ mod acl_text;
 mod check;
 mod clients;
 mod compat;
+mod databases;
 mod demo;
 mod drift;
 mod evil;
