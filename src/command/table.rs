@@ -7,7 +7,8 @@
 //!
 //! Source: the outputs of `COMMAND` and `ACL CAT` of Redis 3.2.13, 5.0.14, 6.2.16, 7.0.15, 7.4.1, 8.2.3 and
 //! Valkey 8.0.1, 9.1.2. Where they differ, the newest Redis that has the command counts, except that `@admin`,
-//! `@dangerous` and the permissions that a key needs are the union over all of them. `tests/it/drift.rs` compares
+//! `@dangerous` and the permissions that a key needs are the union over all of them. Categories count only until an
+//! upstream has reported its own ([`CommandTable::fitted`](super::CommandTable::fitted)). `tests/it/drift.rs` compares
 //! the table with a real server.
 //!
 //! SECURITY: rows that ask for more than Redis does are listed in docs/COMPATIBILITY.md (XCLAIM, XAUTOCLAIM, ZADD

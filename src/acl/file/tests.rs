@@ -94,6 +94,41 @@ fn an_empty_password_is_refused() {
 }
 
 #[test]
+fn refused_databases_are_shown_with_advice() {
+    assert_eq!(
+        refused("user default off db=1,x\nuser a db=1 (+get dB=-1)\nuser b on db=2 +graph.query -@json"),
+        [
+            "1:18: `db=1,x` is no list of databases; write their numbers as `db=0,1`",
+            "2:19: `dB=-1` has a number that no database has; they go from 0 to 2147483647",
+            // The table of these tests knows its upstream.
+            "3:16: `+graph.query` names no command or category; write original names, subcommands as `+config|get` \
+             and categories as `+@read`",
+            "3:29: `-@json` names no command or category; write original names, subcommands as `+config|get` and \
+             categories as `+@read`",
+        ]
+    );
+    let builtin = crate::command::CommandTable::builtin();
+    assert!(parse(b"user default off db=2 +graph.query -@json", Defaults::default(), &builtin).is_ok());
+}
+
+#[test]
+fn users_of_a_file_begin_with_the_default_channels() {
+    let defaults = Defaults { all_channels: true };
+    let file = b"user default off resetchannels\nuser a +get\nuser b reset (+get)";
+    let users = parse(file, defaults, &table()).unwrap();
+    let lines: Vec<_> =
+        users.iter().map(|user| String::from_utf8(user.describe(Dialect::Valkey91)).unwrap()).collect();
+    assert_eq!(
+        lines,
+        [
+            "user default off resetchannels -@all",
+            "user a off &* -@all +get",
+            "user b off &* -@all (&* -@all +get)"
+        ]
+    );
+}
+
+#[test]
 fn errors_do_not_tell_passwords() {
     let hash = "A".repeat(64);
     let file = format!(

@@ -667,6 +667,31 @@ proptest! {
     }
 
     #[test]
+    fn a_list_of_databases_read_back_is_the_same(text in "[-+]?[0-9]{0,11}(,[-+]?[0-9]{1,3}){0,4}") {
+        let table = table();
+        let rule = format!("db={text}");
+        if let Ok(user) = User::new(b"u", Defaults::default(), &table).unwrap().set(&[rule.as_bytes()], &table) {
+            let shown = user.root().databases_text();
+            let again = User::new(b"u", Defaults::default(), &table).unwrap().set(&[&shown], &table).unwrap();
+            prop_assert_eq!(again.root().databases_text(), shown);
+        }
+    }
+
+    #[test]
+    fn rules_for_later_are_read_back_as_they_are_written(
+        name in "[-+](@(json|search|read)|[a-z.]{1,5}[.|][a-zA-Z_.|]{0,5})",
+    ) {
+        let open = CommandTable::builtin();
+        if let Ok(user) = User::new(b"u", Defaults::default(), &open).unwrap().set(&[name.as_bytes()], &open) {
+            let text = String::from_utf8(user.root().commands_text(Dialect::Redis72)).unwrap();
+            prop_assert_eq!(&text, &format!("-@all {}", name.to_ascii_lowercase()));
+            let rules = format!("{text} {text}");
+            let again = parse_rules("u", &rules, Defaults::default(), &open).unwrap().rebased(&table());
+            prop_assert_eq!(String::from_utf8(again.root().commands_text(Dialect::Redis72)).unwrap(), text);
+        }
+    }
+
+    #[test]
     fn any_token_is_a_rule_or_an_error(tokens: Vec<Vec<u8>>) {
         let table = table();
         let tokens: Vec<&[u8]> = tokens.iter().map(Vec::as_slice).collect();
