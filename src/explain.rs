@@ -225,6 +225,9 @@ impl Page<'_> {
             Reason::Unavailable(spec) => {
                 format!("`{}` is refused to everyone: links to the upstream are shared", spec.name)
             }
+            Reason::Syntax(spec, _) => {
+                format!("these are no arguments of `{}`: the upstream would refuse them with this error", spec.name)
+            }
             Reason::UnknownCommand => match self.explanation.naming {
                 Naming::Disabled => "`commands.rename` in the configuration disables the command".to_owned(),
                 Naming::RenamedTo(alias) => {

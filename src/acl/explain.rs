@@ -408,6 +408,11 @@ impl Demand {
         Demand { uses: kept, unclear: clear.is_err() }
     }
 
+    /// Whether there is more to it than databases, which nearly every request has.
+    pub fn has_keys_or_channels(&self) -> bool {
+        self.uses.iter().any(|used| !matches!(used, Used::AllDatabases { .. } | Used::Database { .. }))
+    }
+
     fn visit(&self, visitor: &mut Visitor<'_>) -> Result<(), Unclear> {
         for used in &self.uses {
             if visitor(used.as_use()).is_break() {

@@ -73,9 +73,6 @@ pub enum Denial {
     },
     /// No selector allows the command.
     Command,
-    /// What the request uses cannot be told ([`Unclear`]). Redis would let it run, and leave it to the command to refuse
-    /// it; whoever stands in front of Redis cannot.
-    Unclear,
     /// A key, or what is done with it.
     Key {
         /// Index of the argument that is the key.
@@ -91,4 +88,7 @@ pub enum Denial {
         /// Which option it is.
         option: SortOption,
     },
+    /// What the request uses cannot be told ([`Unclear`]). Redis would let it run, and leave it to the command to refuse
+    /// it; whoever stands in front of Redis cannot. Last, since to Redis this selector permits it.
+    Unclear,
 }

@@ -3,19 +3,22 @@
 //! The ACL checks what this module finds, and Redis touches what its own parser finds: where the two differ, a
 //! client gets at keys that it may not touch. So everything here **fails closed**: a request whose keys cannot be
 //! told for certain is a [`KeysError`], and the caller refuses it. (Redis fails open: it finds no keys, the check
-//! passes, and its command's own parser has the last word.) Commands with options are read as Redis reads them
-//! (`movable.rs`); where an option may be repeated, every occurrence counts, not the first or the last.
+//! passes, and its command's own parser has the last word; what that says is known to `syntax.rs`.) Commands with
+//! options are read as Redis reads them (`movable.rs`); where an option may be repeated, every occurrence counts, not
+//! the first or the last.
 //!
 //! INVARIANT: whatever keys Redis can touch for a request, at any supported version, is a subset of what is visited
 //! here, with at least the permissions that its effect needs. `tests/it/drift.rs` compares with a real server.
 //!
 //! All arguments are attacker-controlled. Nothing is allocated; the cost is O(arguments).
 
+use std::convert::Infallible;
 use std::fmt;
 use std::ops::ControlFlow;
 
 use super::movable;
 use super::spec::{Access, Affinity, Begin, Channels, Find, KeySpec, Movable, Spec, flag};
+use super::syntax::{self, Rejection};
 use crate::resp::Request;
 
 /// One use of a key.
@@ -51,6 +54,8 @@ pub enum KeysError {
     Syntax,
     /// The arguments do not divide into keys and as many others (XREAD: streams and ids).
     Unbalanced,
+    /// Redis' own parser is certain to reject the request, with this error.
+    Rejected(Rejection),
 }
 
 impl fmt::Display for KeysError {
@@ -60,6 +65,7 @@ impl fmt::Display for KeysError {
             KeysError::OutOfRange => "fewer arguments than keys",
             KeysError::Syntax => "unknown options",
             KeysError::Unbalanced => "keys and other arguments do not pair up",
+            KeysError::Rejected(_) => "Redis rejects the syntax",
         })
     }
 }
@@ -82,22 +88,33 @@ pub enum SortPattern {
 /// visited; `Ok(Break)`: what `visit` broke with.
 ///
 /// # Errors
-/// [`KeysError`] when it is not certain which keys the command uses; some may have been visited before. The caller
-/// refuses the request.
+/// [`KeysError`] when it is not certain which keys the command uses, or when Redis rejects the request in any case. Then
+/// only those keys were visited that Redis checks before it gives its error. The caller refuses the request.
 pub fn for_each_key<'r, B>(
     spec: &Spec,
     request: Request<'r>,
     visit: impl FnMut(Key<'r>) -> ControlFlow<B>,
 ) -> Result<ControlFlow<B>, KeysError> {
     let mut walk = Walk { request, visit };
-    let result = match spec.movable {
-        Some(function) => movable::walk(function, &mut walk),
-        None => spec.keys.iter().try_for_each(|keys| walk.spec(keys)),
-    };
-    match result {
-        Ok(()) => Ok(ControlFlow::Continue(())),
-        Err(Stop::Broken(value)) => Ok(ControlFlow::Break(value)),
-        Err(Stop::Doubt(error)) => Err(error),
+    // Redis checks other keys where it does not understand the whole, so that comes first.
+    let doubt = if spec.flags.contains(flag::MOVABLEKEYS) { doubt(spec, request) } else { None };
+    let result = if doubt.is_some() { syntax::visit_found(spec, &mut walk) } else { walk.all(spec) };
+    match (result, doubt) {
+        (Err(Stop::Broken(value)), _) => Ok(ControlFlow::Break(value)),
+        (_, Some(error)) | (Err(Stop::Doubt(error)), None) => Err(error),
+        (Ok(()), None) => Ok(ControlFlow::Continue(())),
+    }
+}
+
+/// Why the keys of a request whose arguments tell them are in doubt.
+fn doubt(spec: &Spec, request: Request<'_>) -> Option<KeysError> {
+    if let Some(rejection) = syntax::rejection(spec, request) {
+        return Some(KeysError::Rejected(rejection));
+    }
+    let mut walk = Walk { request, visit: |_| ControlFlow::<Infallible>::Continue(()) };
+    match walk.all(spec) {
+        Err(Stop::Doubt(error)) => Some(error),
+        Ok(()) | Err(Stop::Broken(_)) => None,
     }
 }
 
@@ -120,14 +137,12 @@ pub fn for_each_channel<'r, B>(
         .try_for_each(|(place, name)| visit(Channel { index: place.saturating_add(1), name, literal }))
 }
 
-/// The first option of SORT or SORT_RO that needs read access to every key; `None` for all other requests.
-///
-/// # Errors
-/// [`KeysError::Syntax`] when the options are none that Redkeep knows.
-pub fn sort_pattern(spec: &Spec, request: Request<'_>) -> Result<Option<SortPattern>, KeysError> {
+/// The first option of SORT or SORT_RO that needs read access to every key, before the first that Redis does not
+/// understand (it gives the error of what comes first); `None` for all other requests.
+pub fn sort_pattern(spec: &Spec, request: Request<'_>) -> Option<SortPattern> {
     match spec.movable {
-        Some(Movable::Sort) => movable::sort_pattern(request),
-        _ => Ok(None),
+        Some(Movable::Sort) => movable::sort_pattern(spec, request),
+        _ => None,
     }
 }
 
@@ -195,6 +210,14 @@ impl<'r, B, F: FnMut(Key<'r>) -> ControlFlow<B>> Walk<'r, F> {
         access: Access,
     ) -> Result<(), Stop<B>> {
         (first..end).step_by(step.max(1)).try_for_each(|index| self.key(index, access))
+    }
+
+    /// Visits all keys.
+    fn all(&mut self, spec: &Spec) -> Result<(), Stop<B>> {
+        match spec.movable {
+            Some(function) => movable::walk(spec, function, self),
+            None => spec.keys.iter().try_for_each(|keys| self.spec(keys)),
+        }
     }
 
     /// Visits the keys of one key specification.

@@ -6,6 +6,7 @@ mod lookup;
 mod movable;
 pub mod reported;
 mod spec;
+pub mod syntax;
 mod table;
 
 pub use lookup::{CommandTable, Reported, Resolution};

@@ -1,8 +1,9 @@
 //! Keys of the commands that key specifications cannot describe: one function per command, which reads the options
 //! as Redis' own parser does.
 //!
-//! INVARIANT: an option that is not in a command's list here is an error ([`KeysError::Syntax`]), never skipped.
-//! Redis stops at it, too. So no option of a newer Redis can shift the places of the keys unseen.
+//! INVARIANT: an option that is not in a command's list here is an error ([`KeysError::Syntax`]), never skipped; or
+//! (GEORADIUS) all that follows it counts as keys. So no option of a newer Redis can shift the places of the keys
+//! unseen.
 //!
 //! Why not a simple search for the keyword: a value may look like an option (`XREADGROUP GROUP g STREAMS …`, `SORT k
 //! STORE by STORE d`), which Redis' own ACL has got wrong more than once. And every STORE counts, since Redis checks
@@ -11,11 +12,12 @@
 use std::ops::ControlFlow;
 
 use super::keys::{Key, KeysError, SortPattern, Stop, Walk, is_word};
-use super::spec::{Access, Movable};
+use super::spec::{Access, Movable, Spec, flag};
+use super::syntax::is_bad_limit;
 use crate::resp::Request;
 
 /// An option and the number of values that it takes.
-type Options = &'static [(&'static str, usize)];
+pub(super) type Options = &'static [(&'static str, usize)];
 
 const GEORADIUS: Options = &[
     ("ANY", 0),
@@ -28,14 +30,15 @@ const GEORADIUS: Options = &[
     ("WITHDIST", 0),
     ("WITHHASH", 0),
 ];
-const MIGRATE: Options = &[("AUTH", 1), ("AUTH2", 2), ("COPY", 0), ("KEYS", 0), ("REPLACE", 0)];
+pub(super) const MIGRATE: Options = &[("AUTH", 1), ("AUTH2", 2), ("COPY", 0), ("KEYS", 0), ("REPLACE", 0)];
 const SORT: Options =
     &[("ALPHA", 0), ("ASC", 0), ("BY", 1), ("DESC", 0), ("GET", 1), ("LIMIT", 2), ("STORE", 1)];
-const XREAD: Options =
+const SORT_RO: Options = &[("ALPHA", 0), ("ASC", 0), ("BY", 1), ("DESC", 0), ("GET", 1), ("LIMIT", 2)];
+pub(super) const XREAD: Options =
     &[("BLOCK", 1), ("CLAIM", 1), ("COUNT", 1), ("GROUP", 2), ("NOACK", 0), ("STREAMS", 1)];
 
 /// Visits the keys of a command whose keys `function` finds.
-pub(super) fn walk<'r, B, F>(function: Movable, walk: &mut Walk<'r, F>) -> Result<(), Stop<B>>
+pub(super) fn walk<'r, B, F>(spec: &Spec, function: Movable, walk: &mut Walk<'r, F>) -> Result<(), Stop<B>>
 where
     F: FnMut(Key<'r>) -> ControlFlow<B>,
 {
@@ -47,26 +50,31 @@ where
         Movable::GeoradiusByMember => georadius(walk, 5),
         Movable::Migrate => migrate(walk),
         Movable::Set => walk.key(1, set_access(request)),
-        Movable::Sort => sort(walk),
+        Movable::Sort => sort(spec, walk),
         Movable::Xread => xread(walk),
         Movable::Zadd => walk.key(1, zadd_access(request)),
     }
 }
 
-/// The first BY with a `*`, or GET, of SORT or SORT_RO.
-pub(super) fn sort_pattern(request: Request<'_>) -> Result<Option<SortPattern>, KeysError> {
+/// The options of SORT, or of SORT_RO.
+pub(super) fn sort_options(spec: &Spec) -> Options {
+    if spec.flags.contains(flag::READONLY) { SORT_RO } else { SORT }
+}
+
+/// The first BY with a `*`, or GET, of SORT or SORT_RO, before the first argument that is wrong.
+pub(super) fn sort_pattern(spec: &Spec, request: Request<'_>) -> Option<SortPattern> {
     let mut at = 2;
-    while let Some(option) = option_at(request, at, SORT)? {
+    while let Ok(Some(option)) = option_at(request, at, sort_options(spec)) {
         match option.word {
-            "GET" => return Ok(Some(SortPattern::Get)),
+            "GET" => return Some(SortPattern::Get),
             "BY" if request.arg(option.value).is_some_and(|by| by.contains(&b'*')) => {
-                return Ok(Some(SortPattern::By));
+                return Some(SortPattern::By);
             }
-            _ => {}
+            _ if is_bad_limit(request, &option) => return None,
+            _ => at = option.next,
         }
-        at = option.next;
     }
-    Ok(None)
+    None
 }
 
 /// Whether an XREAD or XREADGROUP has BLOCK, or has unknown options.
@@ -136,21 +144,34 @@ where
 }
 
 /// GEORADIUS and GEORADIUSBYMEMBER, whose options begin at argument `at`.
+///
+/// Redis looks at the key before it looks at the options (so that a wrong option is answered by `WRONGTYPE`, by a
+/// syntax error, or before 7.0 by an empty array, as the key has it): only Redis can say. What cannot be understood is
+/// therefore sent, to users who may read and write everything that any reading could make a key.
 fn georadius<'r, B, F>(walk: &mut Walk<'r, F>, mut at: usize) -> Result<(), Stop<B>>
 where
     F: FnMut(Key<'r>) -> ControlFlow<B>,
 {
     walk.key(1, Access::READ)?;
-    while let Some(option) = option_at(walk.request, at, GEORADIUS)? {
-        if matches!(option.word, "STORE" | "STOREDIST") {
-            walk.key(option.value, Access::WRITE)?;
+    loop {
+        match option_at(walk.request, at, GEORADIUS) {
+            Ok(None) => return Ok(()),
+            Ok(Some(option)) => {
+                if matches!(option.word, "STORE" | "STOREDIST") {
+                    walk.key(option.value, Access::WRITE)?;
+                }
+                at = option.next;
+            }
+            Err(_) => {
+                walk.key(1, Access::READ_WRITE)?;
+                return walk.keys(at.saturating_add(1), walk.request.len(), 1, Access::READ_WRITE);
+            }
         }
-        at = option.next;
     }
-    Ok(())
 }
 
-/// MIGRATE host port key db timeout, with options; `key` is empty when KEYS says them.
+/// MIGRATE host port key db timeout, with options; `key` is empty when KEYS says them. (Both at once are an error,
+/// [`Rejection::KeyAndKeys`](super::syntax::Rejection::KeyAndKeys).)
 fn migrate<'r, B, F>(walk: &mut Walk<'r, F>) -> Result<(), Stop<B>>
 where
     F: FnMut(Key<'r>) -> ControlFlow<B>,
@@ -158,26 +179,28 @@ where
     let request = walk.request;
     let mut at = 6;
     while let Some(option) = option_at(request, at, MIGRATE)? {
-        if option.word == "KEYS" {
-            // Both forms at once are an error to Redis; here, all of them are keys.
-            if request.arg(3).is_some_and(|key| !key.is_empty()) {
-                walk.key(3, Access::READ_WRITE)?;
-            }
-            return walk.keys(option.value, request.len(), 1, Access::READ_WRITE);
+        // KEYS in the last place moves none, but Redis 7 checks the empty key, unless it sees the word before, too.
+        if option.word == "KEYS" && says_keys(request) {
+            return walk.keys(option.next, request.len(), 1, Access::READ_WRITE);
         }
         at = option.next;
     }
     walk.key(3, Access::READ_WRITE)
 }
 
-/// SORT and SORT_RO (to which STORE is a syntax error, so that asking for write access does no harm).
-fn sort<'r, B, F>(walk: &mut Walk<'r, F>) -> Result<(), Stop<B>>
+/// Whether MIGRATE has KEYS anywhere before its last argument, be it as a value.
+pub(super) fn says_keys(request: Request<'_>) -> bool {
+    request.args(1).take(request.len().saturating_sub(2)).any(|arg| is_word(arg, "KEYS"))
+}
+
+/// SORT and SORT_RO.
+fn sort<'r, B, F>(spec: &Spec, walk: &mut Walk<'r, F>) -> Result<(), Stop<B>>
 where
     F: FnMut(Key<'r>) -> ControlFlow<B>,
 {
     walk.key(1, Access::READ)?;
     let mut at = 2;
-    while let Some(option) = option_at(walk.request, at, SORT)? {
+    while let Some(option) = option_at(walk.request, at, sort_options(spec))? {
         if option.word == "STORE" {
             walk.key(option.value, Access::WRITE)?;
         }
@@ -207,20 +230,24 @@ where
 }
 
 /// An option in a request.
-struct Found {
+pub(super) struct Found {
     /// The option, as the list has it.
-    word: &'static str,
+    pub(super) word: &'static str,
     /// Where its values begin.
-    value: usize,
+    pub(super) value: usize,
     /// Where the next option begins.
-    next: usize,
+    pub(super) next: usize,
 }
 
 /// The option at argument `at`, with all its values; `None` after the last argument.
 ///
 /// # Errors
 /// [`KeysError::Syntax`] when the argument is no option of `options`, or lacks values.
-fn option_at(request: Request<'_>, at: usize, options: Options) -> Result<Option<Found>, KeysError> {
+pub(super) fn option_at(
+    request: Request<'_>,
+    at: usize,
+    options: Options,
+) -> Result<Option<Found>, KeysError> {
     let Some(arg) = request.arg(at) else { return Ok(None) };
     let (word, values) = options.iter().find(|(word, _)| is_word(arg, word)).ok_or(KeysError::Syntax)?;
     let value = at.saturating_add(1);

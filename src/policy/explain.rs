@@ -72,6 +72,8 @@ impl Policy {
         let open = User::default_open(Defaults::default(), &self.table);
         let gate =
             denied.and_then(|_| denial(&self.judge(Facts { user: Some(&open), database }, request, second)));
+        // Who may do everything has it refused by the upstream, so no rule makes it work.
+        let gate = gate.or(denied.filter(|reason| matches!(reason, Reason::Syntax(..))));
         let (naming, original) = self.original(request);
         let original = original.as_request();
         let spec = match self.table.resolve(original) {
@@ -142,7 +144,7 @@ impl Policy {
         let added = findings.first().map(|root| explain::added_to_root(spec, demand, root));
         let added = added.and_then(|rules| self.suggestion(asked, rules, false));
         // Without keys and channels a selector allows as much as the root permissions.
-        let selector = (!demand.uses.is_empty() || demand.unclear)
+        let selector = (demand.has_keys_or_channels() || demand.unclear)
             .then(|| self.suggestion(asked, explain::own_selector(spec, demand), true))
             .flatten();
         if added.is_none() && selector.is_none() {
@@ -211,7 +213,7 @@ fn denial<'a>(verdict: &Verdict<'a>) -> Option<Reason<'a>> {
 fn asks_rules(reason: Reason<'_>) -> bool {
     match reason {
         Reason::Channel(_) | Reason::Command(_) | Reason::Database(_) | Reason::Key(_) => true,
-        Reason::SortPattern(_) => true,
+        Reason::SortPattern(_) | Reason::Syntax(..) => true,
         Reason::CredentialConfig | Reason::ProtectedConfig(_) | Reason::Script | Reason::Unavailable(_) => {
             true
         }

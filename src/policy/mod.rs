@@ -2,7 +2,7 @@
 //!
 //! A policy is swapped whole (see [`Live`]); a session that holds a user of an older snapshot asks
 //! [`Policy::user`] again when the generation has changed. Nothing here does I/O, and doubt means deny: a request
-//! whose keys cannot be found for certain is refused for everyone but all-powerful users.
+//! whose keys cannot be found for certain is refused for everyone who may not use all keys.
 //!
 //! The order of the checks is that of Redis 7 (`processCommand`): cross-protocol guard, existence, arity, protected
 //! commands, login, ACL. (Valkey since 8.1 asks for the login right after the first of them.)
@@ -31,6 +31,7 @@ use std::sync::Arc;
 use crate::acl::{self, Denial, Dialect, SortOption, Unclear, Use, User, Visitor};
 use crate::command::databases::{Database, for_each_database};
 use crate::command::keys::{SortPattern, for_each_channel, for_each_key, sort_pattern};
+use crate::command::syntax::rejection;
 use crate::command::{CommandTable, Resolution, Spec, flag};
 use crate::resp::{Request, RequestBuf};
 
@@ -318,7 +319,11 @@ impl Policy {
         }
         let all_powerful = facts.user.is_some_and(User::is_all_powerful);
         if let Some(reason) = gate::after_acl(spec, request, all_powerful) {
-            return Verdict::Deny(reason);
+            return Verdict::Deny(match (reason, rejection(spec, request)) {
+                // A script that would not even start.
+                (Reason::Script, Some(rejection)) => Reason::Syntax(spec, rejection),
+                (reason, _) => reason,
+            });
         }
         Verdict::Allow(Judged::new(request, spec))
     }
@@ -340,7 +345,9 @@ impl Policy {
             Denial::Command => Reason::Command(spec),
             Denial::Database { index } => Reason::Database(index),
             Denial::Key { index } => Reason::Key(Some(index)),
-            Denial::Unclear => Reason::Key(None),
+            Denial::Unclear => {
+                rejection(spec, request).map_or(Reason::Key(None), |error| Reason::Syntax(spec, error))
+            }
             Denial::SortPattern { option: SortOption::By, .. } => Reason::SortPattern("BY"),
             Denial::SortPattern { option: SortOption::Get, .. } => Reason::SortPattern("GET"),
         })
@@ -392,10 +399,10 @@ fn visit_keys_and_channels(
     let keys = for_each_key(spec, request, |key| {
         visitor(Use::Key { index: key.index, key: key.name, access: key.access })
     });
-    if keys.map_err(|_| Unclear)?.is_break() {
+    if keys.is_ok_and(|flow| flow.is_break()) {
         return Ok(());
     }
-    if let Some(pattern) = sort_pattern(spec, request).map_err(|_| Unclear)? {
+    if let Some(pattern) = sort_pattern(spec, request) {
         let option = match pattern {
             SortPattern::By => SortOption::By,
             SortPattern::Get => SortOption::Get,
@@ -404,6 +411,7 @@ fn visit_keys_and_channels(
             return Ok(());
         }
     }
+    let _ = keys.map_err(|_| Unclear)?;
     let _ = for_each_channel(spec, request, |channel| {
         visitor(Use::Channel { index: channel.index, channel: channel.name, literal: channel.literal })
     });

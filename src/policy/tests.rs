@@ -222,19 +222,59 @@ fn sort_patterns_need_all_keys_and_name_the_option() {
 #[test]
 fn requests_whose_keys_are_in_doubt_are_refused_unless_every_key_is_allowed() {
     let policy = policy(Version::V7_0, USERS, &[]);
-    for line in [
-        "EVAL x -1",
-        "EVAL x 01 app:k",
-        "SINTERCARD 2 app:k",
-        "ZUNIONSTORE app:d 99999999999999999999 app:k",
-        "XREAD STREAMS app:a app:b 0",
-        "SORT app:k FOO",
-        "GEORADIUS app:k 1 1 1 m STORE",
+    for (line, app, all) in [
+        ("EVAL x -1", "Syntax", "Syntax"),
+        ("EVAL x 01 other", "Key", "Syntax"),
+        ("EVAL x 01 app:k", "Syntax", "Syntax"),
+        ("EVALSHA x -1", "Key", "Script"),
+        ("FCALL x -1", "Key", "Script"),
+        ("SINTERCARD 2 app:k", "Syntax", "Allow"),
+        ("ZUNIONSTORE other 0 other", "Syntax", "Allow"),
+        ("ZUNIONSTORE app:d 99999999999999999999 app:k", "Syntax", "Allow"),
+        ("XREAD STREAMS app:a app:b 0", "Syntax", "Allow"),
+        ("XREAD STREAMS other app:b 0", "Key", "Allow"),
+        ("XREAD CLAIM 1 STREAMS app:a app:b 0", "Key", "Allow"),
+        ("GEORADIUS app:k 1 1 1 m STORE", "Allow", "Allow"),
+        ("GEORADIUS app:k 1 1 1 m FOO other", "Key", "Allow"),
+        ("GEORADIUS app:k 1 1 1 m FOO app:x", "Allow", "Allow"),
     ] {
-        let got = verdict(&policy, "app", line);
-        assert!(got == "Key" || got == "Command", "{line}: {got}");
+        assert_eq!(verdict(&policy, "app", line), app, "{line}");
+        assert_eq!(verdict(&policy, "all", line), all, "{line}");
         assert_eq!(verdict(&policy, "admin", line), "Allow", "{line}");
     }
+}
+
+/// Redis gives the error of what comes first: an option that it does not know, or one that the user may not use.
+#[test]
+fn sort_patterns_and_mistakes_are_told_in_their_order() {
+    let users = &[("u", "on nopass ~a* +@all"), ("r", "on nopass %R~* ~a* +@all")];
+    let policy = policy(Version::V7_0, users, &[]);
+    assert_verdicts(
+        &policy,
+        &[
+            ("u", "SORT a FOO BY x*", "Syntax"),
+            ("u", "SORT a BY x* FOO", "SortPattern"),
+            ("r", "SORT a BY x* FOO", "Syntax"),
+            ("u", "SORT a LIMIT 01 1 BY x*", "Syntax"),
+            ("u", "SORT a FOO STORE f", "Key"),
+            ("u", "SORT_RO a STORE f", "Syntax"),
+        ],
+    );
+}
+
+/// To Redis the selector in which it finds no keys permits the request.
+#[test]
+fn a_selector_in_doubt_outweighs_the_denial_of_another() {
+    let policy = policy(Version::V7_0, &[("u", "on nopass ~a +@all (~b +@all)")], &[]);
+    assert_verdicts(
+        &policy,
+        &[
+            ("u", "SORT b FOO", "Syntax"),
+            ("u", "SORT a FOO", "Syntax"),
+            ("u", "SORT f FOO", "Key"),
+            ("u", "GET f", "Key"),
+        ],
+    );
 }
 
 #[test]

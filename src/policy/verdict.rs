@@ -1,6 +1,7 @@
 //! What the policy says of one command: [`Verdict`], the permit [`Judged`], and the [`Reason`] of a refusal.
 
 use crate::command::Spec;
+use crate::command::syntax::Rejection;
 use crate::resp::Request;
 
 /// The verdict on one request.
@@ -77,6 +78,8 @@ pub enum Reason<'a> {
     Script,
     /// SORT with a BY or GET that could reach keys outside the user's patterns; the option's name.
     SortPattern(&'static str),
+    /// Redis' own parser would reject the request, and it is not sent since its keys cannot be told.
+    Syntax(&'a Spec, Rejection),
     /// Nobody is logged in, and the command, if it exists, needs it.
     Unauthenticated(Option<&'a Spec>),
     /// Redkeep has no equal for it on shared upstream connections.

@@ -19,6 +19,8 @@ impl Version {
     pub const V7_0: Version = Version { major: 7, minor: 0 };
     /// The user's name entered the NOPERM texts.
     pub const V7_2: Version = Version { major: 7, minor: 2 };
+    /// XREAD took `+` for an id.
+    pub const V7_4: Version = Version { major: 7, minor: 4 };
     /// Arguments appear in `unknown command`.
     pub const V5_0: Version = Version { major: 5, minor: 0 };
     /// Valkey's own number: users may be restricted to databases.

@@ -3,7 +3,11 @@
 //! Source: the replies of Redis 3.2, 5.0, 6.2, 7.0, 7.4, 8.2 and Valkey 8.0, 9.1, observed byte for byte; the
 //! integration tests compare with a live server.
 
+use std::borrow::Cow;
+
 use super::{Reason, Version};
+use crate::command::Spec;
+use crate::command::syntax::Rejection;
 use crate::resp::Request;
 
 /// How many bytes of an unknown command's arguments together Redis echoes; since 7.0 also of its name.
@@ -60,6 +64,10 @@ impl Reason<'_> {
             Reason::SortPattern(option) => {
                 format!("ERR {option} option of SORT denied due to insufficient ACL permissions.").into_bytes()
             }
+            Reason::Syntax(spec, rejection) => match rejected(version, spec, *rejection) {
+                Some(text) => format!("ERR {text}").into_bytes(),
+                None => Reason::Key(None).reply(version, user, request),
+            },
             Reason::Unauthenticated(_) => NOAUTH.as_bytes().to_vec(),
             Reason::Unavailable(spec) => {
                 format!("ERR '{}' is not available through redkeep", spec.name.replace('|', " ")).into_bytes()
@@ -83,6 +91,54 @@ fn no_permission(version: Version, user: &[u8], name: &str) -> Vec<u8> {
         format!("NOPERM this user has no permissions to run the '{container}' command or its subcommand")
             .into_bytes()
     }
+}
+
+/// What the command's own parser says; `None` where this version was not asked. Observed with Redis 6.2.5, 7.0.15,
+/// 8.2.3 and Valkey 9.1.2; older ones are given the words of 6.2.
+fn rejected(version: Version, spec: &Spec, rejection: Rejection) -> Option<Cow<'static, str>> {
+    let text = match rejection {
+        Rejection::GroupOfXread => {
+            "The GROUP option is only supported by XREADGROUP. You called XREAD instead."
+        }
+        // Redis has MSETEX, too, since 8.4, with other words; 7.2 is Valkey.
+        Rejection::InvalidKeyCount | Rejection::MissingPairs if version != Version::V7_2 => return None,
+        Rejection::InvalidKeyCount => "invalid numkeys value or out of range",
+        Rejection::KeyAndKeys => {
+            "When using MIGRATE KEYS option, the key argument must be set to the empty string"
+        }
+        Rejection::KeyCountNotPositive => "numkeys should be greater than 0",
+        Rejection::MissingPairs | Rejection::Syntax => "syntax error",
+        Rejection::MoreKeysThanArguments => "Number of keys can't be greater than number of args",
+        Rejection::NegativeKeyCount => "Number of keys can't be negative",
+        Rejection::NoackOfXread => {
+            "The NOACK option is only supported by XREADGROUP. You called XREAD instead."
+        }
+        Rejection::NoInputKey if version < Version::V7_0 => {
+            return Some(format!("at least 1 input key is needed for {}", spec.name).into());
+        }
+        Rejection::NoInputKey => {
+            return Some(format!("at least 1 input key is needed for '{}' command", spec.name).into());
+        }
+        Rejection::NotAnInteger => "value is not an integer or out of range",
+        Rejection::TimeoutNegative => "timeout is negative",
+        Rejection::TimeoutNotAnInteger => "timeout is not an integer or out of range",
+        Rejection::UnbalancedStreams if version < Version::V7_2 => {
+            "Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified."
+        }
+        Rejection::UnbalancedStreams => {
+            let id = match &*spec.name {
+                "xreadgroup" => "ID or '>'",
+                _ if version < Version::V7_4 => "ID or '$'",
+                _ => "ID, '+', or '$'",
+            };
+            let text = format!(
+                "Unbalanced '{}' list of streams: for each stream key an {id} must be specified.",
+                spec.name
+            );
+            return Some(text.into());
+        }
+    };
+    Some(text.into())
 }
 
 fn unknown_command(version: Version, request: Request<'_>) -> Vec<u8> {

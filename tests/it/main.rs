@@ -15,6 +15,7 @@
 //! - `legacy`: an upstream with a password, without ACL files, with renamed commands
 //! - `limits`: clients that misbehave
 //! - `reload`: SIGHUP
+//! - `syntax`: requests that Redis does not understand, in its words
 //! - `tls`: handshakes and client certificates
 //! - `transactions`: MULTI, WATCH and blocking commands on leased links
 #![allow(
@@ -43,5 +44,6 @@ mod legacy;
 mod limits;
 mod reload;
 mod support;
+mod syntax;
 mod tls;
 mod transactions;

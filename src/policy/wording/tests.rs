@@ -86,6 +86,29 @@ fn every_reason_has_the_words_of_its_version() {
             same("NOPERM the upstream's credentials cannot be read or changed through redkeep"),
         ),
         (
+            Reason::Syntax(spec("zunion"), Rejection::NoInputKey),
+            "ZUNION 0 a",
+            acl(
+                "ERR at least 1 input key is needed for zunion",
+                "ERR at least 1 input key is needed for 'zunion' command",
+                "ERR at least 1 input key is needed for 'zunion' command",
+            ),
+        ),
+        (
+            Reason::Syntax(spec("xread"), Rejection::UnbalancedStreams),
+            "XREAD STREAMS a b 0",
+            acl(
+                "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.",
+                "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.",
+                "ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be specified.",
+            ),
+        ),
+        (
+            Reason::Syntax(spec("msetex"), Rejection::MissingPairs),
+            "MSETEX 2 a 1",
+            acl(key, key, "ERR syntax error"),
+        ),
+        (
             Reason::Script,
             "EVAL x 0",
             same(
@@ -242,4 +265,25 @@ fn an_echo_never_ends_the_reply_line() {
             assert_eq!(out.iter().filter(|byte| matches!(byte, b'\r' | b'\n')).count(), 2, "{version:?}");
         }
     }
+}
+
+/// Redis 8.2.3; and MSETEX of 8.4 is not that of Valkey.
+#[test]
+fn newer_versions_have_words_of_their_own_for_streams_and_none_for_msetex() {
+    let table = CommandTable::builtin();
+    let request = crate::resp::RequestBuf::from_args(&["x"]);
+    let said = |name: &str, rejection| {
+        let reason = Reason::Syntax(table.find(name.as_bytes()).unwrap(), rejection);
+        let reply = reason.reply(Version { major: 8, minor: 2 }, b"u", request.as_request());
+        String::from_utf8(reply).unwrap()
+    };
+    assert_eq!(
+        said("xread", Rejection::UnbalancedStreams),
+        "ERR Unbalanced 'xread' list of streams: for each stream key an ID, '+', or '$' must be specified."
+    );
+    assert_eq!(
+        said("xreadgroup", Rejection::UnbalancedStreams),
+        "ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must be specified."
+    );
+    assert_eq!(said("msetex", Rejection::InvalidKeyCount), "NOPERM No permissions to access a key");
 }
