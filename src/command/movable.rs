@@ -163,7 +163,18 @@ where
                 at = option.next;
             }
             Err(_) => {
-                walk.key(1, Access::READ_WRITE)?;
+                // An option that lacks its value is a known one, and the last argument.
+                let arg = walk.request.arg(at).unwrap_or_default();
+                if !GEORADIUS.iter().any(|(word, _)| is_word(arg, word)) {
+                    walk.key(1, Access::READ_WRITE)?;
+                }
+                // Redis takes what follows any STORE for a key, be the word a value.
+                for place in 1..at {
+                    let arg = walk.request.arg(place).unwrap_or_default();
+                    if is_word(arg, "STORE") || is_word(arg, "STOREDIST") {
+                        walk.key(place.saturating_add(1), Access::WRITE)?;
+                    }
+                }
                 return walk.keys(at.saturating_add(1), walk.request.len(), 1, Access::READ_WRITE);
             }
         }

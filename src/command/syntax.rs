@@ -24,6 +24,8 @@ const SHA_DIGITS: usize = 40;
 /// Why Redis' parser rejects a request, by the error that it gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
+    /// XREADGROUP without GROUP.
+    GroupMissing,
     /// XREAD with GROUP.
     GroupOfXread,
     /// MSETEX (Valkey 9.1): the number of keys is none, or not positive.
@@ -164,6 +166,7 @@ fn migrate(request: Request<'_>) -> Option<Rejection> {
 
 fn xread(spec: &Spec, request: Request<'_>) -> Option<Rejection> {
     let group = spec.flags.contains(flag::WRITE);
+    let mut named = !group;
     let mut at = 1;
     // Without STREAMS, the end is a syntax error, too.
     while let Ok(Some(option)) = option_at(request, at, XREAD) {
@@ -180,10 +183,15 @@ fn xread(spec: &Spec, request: Request<'_>) -> Option<Rejection> {
             "CLAIM" => return None,
             "COUNT" if integer(value).is_none() => return Some(Rejection::NotAnInteger),
             "GROUP" if !group => return Some(Rejection::GroupOfXread),
+            "GROUP" => named = true,
             "NOACK" if !group => return Some(Rejection::NoackOfXread),
             "STREAMS" => {
                 let balanced = request.len().saturating_sub(option.value).is_multiple_of(2);
-                return (!balanced).then_some(Rejection::UnbalancedStreams);
+                return match (balanced, named) {
+                    (false, _) => Some(Rejection::UnbalancedStreams),
+                    (true, false) => Some(Rejection::GroupMissing),
+                    (true, true) => None,
+                };
             }
             _ => {}
         }

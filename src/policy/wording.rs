@@ -100,6 +100,7 @@ fn rejected(version: Version, spec: &Spec, rejection: Rejection) -> Option<Cow<'
         Rejection::GroupOfXread => {
             "The GROUP option is only supported by XREADGROUP. You called XREAD instead."
         }
+        Rejection::GroupMissing => "Missing GROUP option for XREADGROUP",
         // Redis has MSETEX, too, since 8.4, with other words; 7.2 is Valkey.
         Rejection::InvalidKeyCount | Rejection::MissingPairs if version != Version::V7_2 => return None,
         Rejection::InvalidKeyCount => "invalid numkeys value or out of range",

@@ -80,6 +80,8 @@ fn of_several_mistakes_the_first_counts() {
         ("XREAD COUNT 1 COUNT 1", "Syntax"),
         ("XREADGROUP GROUP g c NOACK STREAMS a b >", "UnbalancedStreams"),
         ("XREADGROUP GROUP g c STREAMS a >", ""),
+        ("XREADGROUP COUNT 1 NOACK STREAMS a >", "GroupMissing"),
+        ("XREADGROUP COUNT 1 NOACK STREAMS a b >", "UnbalancedStreams"),
         // Redis looks at the key first.
         ("GEORADIUS k 1 2 3 m FOO", ""),
     ] {
