@@ -139,13 +139,16 @@ fn refuse<'a>(
         return Action::Close;
     }
     let text = reason.reply(policy.version(), state.user_name(), request);
-    note_denial(state, request, reason);
     let is_exec = match reason {
         Reason::Arity(spec) | Reason::Command(spec) | Reason::Unauthenticated(Some(spec)) => {
             spec.name == "exec"
         }
         _ => false,
     };
+    if is_exec && !settled {
+        return Action::Settle;
+    }
+    note_denial(state, request, reason);
     if is_exec {
         let text = text.strip_prefix(b"ERR ").unwrap_or(&text);
         return transaction::refuse_exec(state, text, settled, out);
