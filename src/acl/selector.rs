@@ -291,8 +291,8 @@ impl Selector {
             Grant::AllowCategory(wanted) | Grant::DenyCategory(wanted) => {
                 let allow = matches!(rule, Grant::AllowCategory(_));
                 let Some(wanted) = table.category(wanted.as_bytes()) else { return };
-                for spec in table.specs().iter().filter(|spec| spec.categories.intersects(wanted.0)) {
-                    self.set_command(spec, allow);
+                for members in table.members(wanted) {
+                    self.set_commands(members, allow);
                 }
             }
             Grant::AllowFirstArg { command, arg } => {
@@ -319,6 +319,17 @@ impl Selector {
             }
             self.first_args.retain(|(command, _)| command != id);
         }
+    }
+
+    /// Allows or denies the commands of a bitmap.
+    fn set_commands(&mut self, members: &[u64], allow: bool) {
+        for (word, members) in self.commands.iter_mut().zip(members) {
+            *word = if allow { *word | members } else { *word & !members };
+        }
+        let is_member = |id: CommandId| {
+            members.get(id.index() / 64).is_some_and(|word| word >> (id.index() % 64) & 1 == 1)
+        };
+        self.first_args.retain(|(command, _)| !is_member(*command));
     }
 }
 

@@ -4,6 +4,7 @@
 //! only have names until a table gives them one of the bits that are left ([`CategoryNames`]). Nothing here decides
 //! which command is in which category.
 
+use super::names::MAX_NAME_BYTES;
 use super::spec::{Categories, Flags, flag};
 
 macro_rules! categories {
@@ -48,9 +49,6 @@ pub const OF_MODULES: &[&str] =
 
 /// Bits of [`Categories`].
 const MAX_CATEGORIES: usize = 64;
-
-/// Longest name of a category, in bytes.
-const MAX_NAME_BYTES: usize = 64;
 
 /// The category of this name (without `@`), in any case, if it is one of Redis' own.
 pub fn find(name: &[u8]) -> Option<Categories> {

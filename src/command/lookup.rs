@@ -5,16 +5,14 @@
 //! case-insensitive and does not allocate.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use super::category::{self, CategoryNames};
 use super::databases;
-use super::spec::{Affinity, Categories, Channels, CommandId, Flags, KeySpec, Spec, flag};
+use super::members::Members;
+use super::names::{MAX_NAME_BYTES, Names};
+use super::spec::{Affinity, Categories, Channels, CommandId, Flags, Guard, KeySpec, Spec, flag};
 use super::table::{ROWS, Row};
 use crate::resp::Request;
-
-/// Longest full name (`container|sub`) that a table can hold; longer names are unknown without a search.
-const MAX_NAME_BYTES: usize = 64;
 
 /// What a request's name means.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +47,8 @@ pub struct Reported {
 #[derive(Clone, Debug)]
 pub struct CommandTable {
     specs: Vec<Spec>,
-    by_name: HashMap<Box<[u8]>, CommandId>,
+    names: Names,
+    members: Members,
     categories: CategoryNames,
     /// Whether an upstream may still add commands and categories of modules.
     open: bool,
@@ -70,8 +69,13 @@ impl CommandTable {
     }
 
     fn empty() -> Self {
-        let categories = CategoryNames::builtin();
-        CommandTable { specs: Vec::new(), by_name: HashMap::new(), categories, open: false }
+        CommandTable {
+            specs: Vec::new(),
+            names: Names::default(),
+            members: Members::default(),
+            categories: CategoryNames::builtin(),
+            open: false,
+        }
     }
 
     /// This table fitted to an upstream: commands that `reported` lacks are left out, commands that only `reported`
@@ -128,25 +132,12 @@ impl CommandTable {
 
     /// The subcommand `word` of `container`, in any case.
     pub fn find_subcommand(&self, container: &Spec, word: &[u8]) -> Option<&Spec> {
-        let mut full = [0u8; MAX_NAME_BYTES];
-        let name = container.name.as_bytes();
-        let length = name.len().checked_add(1)?.checked_add(word.len())?;
-        let target = full.get_mut(..length)?;
-        let (head, tail) = target.split_at_mut(name.len());
-        head.copy_from_slice(name);
-        let (bar, tail) = tail.split_at_mut(1);
-        bar.copy_from_slice(b"|");
-        tail.copy_from_slice(word);
-        self.find(target)
+        self.names.find(&[container.name.as_bytes(), b"|", word], &self.specs)
     }
 
     /// The command of this full name (`get`, `config|get`), in any case.
     pub fn find(&self, name: &[u8]) -> Option<&Spec> {
-        let mut lower = [0u8; MAX_NAME_BYTES];
-        let lower = lower.get_mut(..name.len())?;
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        self.by_name.get(&*lower).and_then(|id| self.spec(*id))
+        self.names.find(&[name], &self.specs)
     }
 
     /// The command of this number.
@@ -187,11 +178,17 @@ impl CommandTable {
             && sub.is_none_or(is_word)
     }
 
+    /// The commands that a rule about any of these categories means, subcommands of such a container included: for each
+    /// category a bitmap, in which bit `n % 64` of word `n / 64` is command `n`.
+    pub fn members(&self, categories: Categories) -> impl Iterator<Item = &[u64]> {
+        self.members.of(categories)
+    }
+
     fn push_row(&mut self, row: &Row) {
         let parent = row
             .name
             .split_once('|')
-            .and_then(|(container, _)| self.by_name.get(container.as_bytes()).copied());
+            .and_then(|(container, _)| self.find(container.as_bytes()).map(|spec| spec.id));
         self.push(Spec {
             id: CommandId(0),
             name: Cow::Borrowed(row.name),
@@ -209,6 +206,7 @@ impl CommandTable {
             movable: row.movable,
             channels: row.channels,
             affinity: row.affinity,
+            guard: Guard::None,
             parent,
             subcommands: Vec::new(),
         });
@@ -308,6 +306,7 @@ impl CommandTable {
             movable: None,
             channels: Channels::None,
             affinity,
+            guard: Guard::None,
             parent,
             subcommands: Vec::new(),
         })
@@ -316,12 +315,12 @@ impl CommandTable {
     /// Adds a row under the next number. `None` (and no row) when the name is taken or the table is full.
     fn push(&mut self, mut spec: Spec) -> Option<CommandId> {
         let id = CommandId(u16::try_from(self.specs.len()).ok()?);
-        if self.by_name.contains_key(spec.name.as_bytes()) {
-            return None;
-        }
         spec.id = id;
-        self.by_name.insert(spec.name.as_bytes().into(), id);
-        if let Some(container) = spec.parent.and_then(|parent| self.specs.get_mut(parent.index())) {
+        spec.guard = Guard::of(&spec.name);
+        self.names.insert(&spec, &self.specs)?;
+        let container = spec.parent.and_then(|parent| self.specs.get_mut(parent.index()));
+        self.members.add(&spec, container.as_deref());
+        if let Some(container) = container {
             container.subcommands.push(id);
         }
         self.specs.push(spec);

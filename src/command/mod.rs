@@ -3,7 +3,9 @@ pub mod category;
 pub mod databases;
 pub mod keys;
 mod lookup;
+mod members;
 mod movable;
+mod names;
 pub mod reported;
 mod spec;
 pub mod syntax;
@@ -11,6 +13,6 @@ mod table;
 
 pub use lookup::{CommandTable, Reported, Resolution};
 pub use spec::{
-    Access, Affinity, Begin, Categories, Channels, CommandId, Databases, Find, Flags, KeySpec, Movable, Spec,
-    flag,
+    Access, Affinity, Begin, Categories, Channels, CommandId, Databases, Find, Flags, Guard, KeySpec,
+    Movable, Spec, flag,
 };

@@ -12,11 +12,9 @@
 use std::borrow::Cow;
 
 use super::lookup::Reported;
+use super::names::MAX_NAME_BYTES;
 use super::spec::{Access, Begin, Find, Flags, KeySpec, flag};
 use crate::resp::Value;
-
-/// Longest name of a command, in bytes. Longer ones would never be found by a lookup.
-const MAX_NAME_BYTES: usize = 64;
 
 /// The commands in a reply to `COMMAND`, in the order of the reply. A reply that is no array has none.
 pub fn parse(reply: &Value) -> Vec<Reported> {

@@ -234,6 +234,37 @@ pub enum Affinity {
     Unavailable,
 }
 
+/// Commands that the policy guards beyond the ACL. A column, so that judging compares no names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// CONFIG GET.
+    ConfigGet,
+    /// CONFIG SET.
+    ConfigSet,
+    /// DEBUG and its subcommands.
+    Debug,
+    /// In the category of scripts, but runs none: FUNCTION HELP, SCRIPT EXISTS, SCRIPT HELP.
+    HarmlessScript,
+    /// MODULE LOAD, LOADEX, UNLOAD.
+    ModuleLoad,
+    /// All others.
+    None,
+}
+
+impl Guard {
+    /// The guard of the command of this full name, in lower case.
+    pub(super) fn of(name: &str) -> Guard {
+        match name {
+            "config|get" => Guard::ConfigGet,
+            "config|set" => Guard::ConfigSet,
+            "function|help" | "script|exists" | "script|help" => Guard::HarmlessScript,
+            "module|load" | "module|loadex" | "module|unload" => Guard::ModuleLoad,
+            name if name == "debug" || name.starts_with("debug|") => Guard::Debug,
+            _ => Guard::None,
+        }
+    }
+}
+
 /// One command or subcommand of a table.
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -260,6 +291,8 @@ pub struct Spec {
     pub channels: Channels,
     /// Which link may carry it.
     pub affinity: Affinity,
+    /// What guards it beyond the ACL; follows from the name.
+    pub guard: Guard,
     /// The container, for a subcommand.
     pub parent: Option<CommandId>,
     /// The subcommands, for a container.

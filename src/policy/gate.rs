@@ -6,7 +6,7 @@
 //! `enable-protected-configs` of Redis 7.0, for upstreams that are too old to have them or switched them off.
 
 use super::Reason;
-use crate::command::{Affinity, CommandTable, Spec};
+use crate::command::{Affinity, CommandTable, Guard, Spec};
 use crate::resp::Request;
 
 /// Parameters of Redis whose values are credentials of the upstream, or of its links to others. Nobody sees or sets them
@@ -130,17 +130,17 @@ fn is_http(name: &[u8]) -> bool {
 
 /// The guards that Redis applies before it asks for a login.
 pub(super) fn protected_command(spec: &Spec) -> Option<Reason<'static>> {
-    match &*spec.name {
-        "module|load" | "module|loadex" | "module|unload" => Some(Reason::ProtectedCommand("MODULE")),
-        name if name == "debug" || name.starts_with("debug|") => Some(Reason::ProtectedCommand("DEBUG")),
+    match spec.guard {
+        Guard::ModuleLoad => Some(Reason::ProtectedCommand("MODULE")),
+        Guard::Debug => Some(Reason::ProtectedCommand("DEBUG")),
         _ => None,
     }
 }
 
 /// The guards that apply to a command that the ACL has allowed.
 pub(super) fn after_acl<'a>(spec: &'a Spec, request: Request<'_>, all_powerful: bool) -> Option<Reason<'a>> {
-    match &*spec.name {
-        "config|set" => {
+    match spec.guard {
+        Guard::ConfigSet => {
             for parameter in request.args(2).step_by(2) {
                 if is_credential(parameter) {
                     return Some(Reason::CredentialConfig);
@@ -150,7 +150,7 @@ pub(super) fn after_acl<'a>(spec: &'a Spec, request: Request<'_>, all_powerful: 
                 }
             }
         }
-        "function|help" | "script|exists" | "script|help" => {}
+        Guard::HarmlessScript => {}
         _ if spec.scripting && !all_powerful => return Some(Reason::Script),
         _ => {}
     }

@@ -245,8 +245,8 @@ impl Policy {
             Named::AsSent => (request, self.table.resolve(request)),
             Named::Hidden => (request, Resolution::UnknownCommand),
             Named::AliasOf(original) => {
-                let args: Vec<&[u8]> = std::iter::once(original.as_bytes()).chain(request.args(1)).collect();
-                scratch.encode(&args);
+                let word = |index| if index == 0 { Some(original.as_bytes()) } else { request.arg(index) };
+                scratch.encode_words((0..request.len()).map(|index| word(index).unwrap_or_default()));
                 let request = scratch.as_request();
                 (request, self.table.resolve(request))
             }
