@@ -34,18 +34,27 @@ pub struct Glob {
 #[derive(Clone, Debug)]
 struct Rest {
     /// Between two stars, never empty.
-    middle: Box<[Run]>,
+    middle: Box<[Floating]>,
     /// After the last star.
     tail: Run,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Run {
-    elements: Box<[Element]>,
-    /// The bytes, when all elements are bytes.
-    literal: Option<Box<[u8]>>,
-    /// For each byte value and each word: which of 64 elements take that byte. Only for long runs between stars.
-    masks: Option<Box<[u64]>>,
+/// Elements in a row, none of them a star. A key pattern is mostly one literal, so that is what must be small and fast.
+#[derive(Clone, Debug)]
+enum Run {
+    Elements(Box<[Element]>),
+    Literal(Box<[u8]>),
+}
+
+/// A run that may match anywhere.
+#[derive(Clone, Debug)]
+enum Floating {
+    /// A long one: its length, and for each byte value and each word which of 64 elements take that byte.
+    Masks {
+        length: usize,
+        masks: Box<[u64]>,
+    },
+    Short(Run),
 }
 
 #[derive(Clone, Debug)]
@@ -93,7 +102,7 @@ impl Glob {
         }
         let mut runs = runs.into_iter();
         let head = Run::anchored(runs.next().unwrap_or_default());
-        let middle = runs.filter(|run| !run.is_empty()).map(Run::floating).collect();
+        let middle = runs.filter(|run| !run.is_empty()).map(Floating::new).collect();
         Glob { text, head, rest: Some(Rest { middle, tail: Run::anchored(run) }) }
     }
 
@@ -108,17 +117,17 @@ impl Glob {
             return self.text.is_empty();
         }
         let Some(rest) = &self.rest else {
-            return text.len() == self.head.elements.len() && self.head.begins(text);
+            return text.len() == self.head.len() && self.head.begins(text);
         };
-        let Some(between) = text.len().checked_sub(self.head.elements.len()) else { return false };
-        if between < rest.tail.elements.len() || !self.head.begins(text) {
+        let Some(between) = text.len().checked_sub(self.head.len()) else { return false };
+        if between < rest.tail.len() || !self.head.begins(text) {
             return false;
         }
-        let (text, tail) = text.split_at(text.len() - rest.tail.elements.len());
+        let (text, tail) = text.split_at(text.len() - rest.tail.len());
         if !rest.tail.begins(tail) {
             return false;
         }
-        let mut text = text.get(self.head.elements.len()..).unwrap_or_default();
+        let mut text = text.get(self.head.len()..).unwrap_or_default();
         for run in &rest.middle {
             match run.find_end(text) {
                 Some(end) => text = text.get(end..).unwrap_or_default(),
@@ -191,17 +200,41 @@ fn class(mut rest: &[u8]) -> (Element, &[u8]) {
 
 impl Run {
     fn anchored(elements: Vec<Element>) -> Self {
-        let literal = elements
-            .iter()
-            .map(|element| if let Element::Byte(byte) = element { Some(*byte) } else { None })
-            .collect::<Option<Box<[u8]>>>();
-        Run { elements: elements.into(), literal, masks: None }
+        let byte = |element: &Element| if let Element::Byte(byte) = element { Some(*byte) } else { None };
+        match elements.iter().map(byte).collect() {
+            Some(literal) => Run::Literal(literal),
+            None => Run::Elements(elements.into()),
+        }
     }
 
-    fn floating(elements: Vec<Element>) -> Self {
-        let words = elements.len().div_ceil(64);
-        if elements.len() < LONG_RUN || words > MAX_WORDS {
-            return Run::anchored(elements);
+    /// How many bytes it takes.
+    fn len(&self) -> usize {
+        match self {
+            Run::Elements(elements) => elements.len(),
+            Run::Literal(literal) => literal.len(),
+        }
+    }
+
+    /// Whether the run matches the beginning of `text`.
+    fn begins(&self, text: &[u8]) -> bool {
+        match self {
+            Run::Literal(literal) => text.starts_with(literal),
+            Run::Elements(elements) => {
+                text.len() >= elements.len()
+                    && elements.iter().zip(text).all(|(element, byte)| element.takes(*byte))
+            }
+        }
+    }
+}
+
+// === impl Floating ===
+
+impl Floating {
+    fn new(elements: Vec<Element>) -> Self {
+        let length = elements.len();
+        let words = length.div_ceil(64);
+        if length < LONG_RUN || words > MAX_WORDS {
+            return Floating::Short(Run::anchored(elements));
         }
         let mut masks = vec![0u64; 256 * words].into_boxed_slice();
         for byte in 0..=u8::MAX {
@@ -212,53 +245,52 @@ impl Run {
                 }
             }
         }
-        Run { masks: Some(masks), ..Run::anchored(elements) }
-    }
-
-    /// Whether the run matches the beginning of `text`.
-    fn begins(&self, text: &[u8]) -> bool {
-        match &self.literal {
-            Some(literal) => text.starts_with(literal),
-            None => {
-                text.len() >= self.elements.len()
-                    && self.elements.iter().zip(text).all(|(element, byte)| element.takes(*byte))
-            }
-        }
+        Floating::Masks { length, masks }
     }
 
     /// Where the leftmost match in `text` ends.
     fn find_end(&self, text: &[u8]) -> Option<usize> {
-        if let Some(masks) = &self.masks {
-            return self.find_end_bit_parallel(masks, text);
-        }
-        let length = self.elements.len();
-        let last = text.len().checked_sub(length)?;
-        (0..=last)
-            .find(|start| text.get(*start..).is_some_and(|text| self.begins(text)))
-            .map(|start| start + length)
+        let run = match self {
+            Floating::Masks { length, masks } => return find_bit_parallel(*length, masks, text),
+            Floating::Short(run) => run,
+        };
+        let last = text.len().checked_sub(run.len())?;
+        let begins = |start: &usize| text.get(*start..).is_some_and(|text| run.begins(text));
+        (0..=last).find(begins).map(|start| start + run.len())
     }
+}
 
-    /// Shift-And: bit `i` of the state says that elements `0..=i` match the bytes up to here.
-    fn find_end_bit_parallel(&self, masks: &[u64], text: &[u8]) -> Option<usize> {
-        let words = self.elements.len().div_ceil(64);
-        let goal = 1u64 << ((self.elements.len() - 1) % 64);
-        let mut states = [0u64; MAX_WORDS];
-        let states = states.get_mut(..words)?;
-        for (index, byte) in text.iter().enumerate() {
-            let row = usize::from(*byte) * words;
-            let masks = masks.get(row..row + words)?;
-            let mut carry = 1;
-            for (state, mask) in states.iter_mut().zip(masks) {
-                let next = ((*state << 1) | carry) & mask;
-                carry = *state >> 63;
-                *state = next;
-            }
-            if states.last().is_some_and(|state| state & goal != 0) {
-                return Some(index + 1);
-            }
+/// Where the leftmost match of a run in `text` ends, by Shift-And: bit `i` of the state says that elements `0..=i` match
+/// the bytes up to here.
+///
+/// A match must begin early enough to end within `text`, and has as many bytes as lie since its beginning. So only a
+/// window of the bits matters, which moves with the text: `slack + 1` bits up to that of the current byte. Bits below it
+/// are left as they are: whatever they say, no match comes of it any more.
+fn find_bit_parallel(length: usize, masks: &[u64], text: &[u8]) -> Option<usize> {
+    let slack = text.len().checked_sub(length)?;
+    let words = length.div_ceil(64);
+    let goal = 1u64 << ((length - 1) % 64);
+    let mut states = [0u64; MAX_WORDS];
+    let states = states.get_mut(..words)?;
+    for (index, byte) in text.iter().enumerate() {
+        let first = index.saturating_sub(slack) / 64;
+        let end = words.min(index / 64 + 1);
+        let row = usize::from(*byte) * words;
+        let masks = masks.get(row + first..row + end)?;
+        let mut carry = match first.checked_sub(1) {
+            Some(below) => states.get(below)? >> 63,
+            None => 1,
+        };
+        for (state, mask) in states.get_mut(first..end)?.iter_mut().zip(masks) {
+            let next = ((*state << 1) | carry) & mask;
+            carry = *state >> 63;
+            *state = next;
         }
-        None
+        if states.last().is_some_and(|state| state & goal != 0) {
+            return Some(index + 1);
+        }
     }
+    None
 }
 
 #[cfg(test)]
