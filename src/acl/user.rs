@@ -287,17 +287,17 @@ impl User {
 /// Whether `user` may log in with `password`.
 ///
 /// SECURITY: hashes and compares for unknown and disabled users too, so that the time does not tell which names exist
-/// (in Redis it does).
+/// (in Redis it does); `tests/login_timing.rs` measures it. What remains visible: a user with several passwords costs one
+/// compare of 32 bytes more for each, some nanoseconds; and the time grows with the length of the password that the
+/// client itself has sent.
 pub fn verify(user: Option<&User>, password: &[u8]) -> bool {
     let hash = PasswordHash::of(password);
     let dummy = [PasswordHash::of(b"")];
-    let (known, nopass) = match user.filter(|user| user.enabled) {
-        Some(user) => (user.passwords.as_slice(), user.nopass),
-        None => (&[] as &[PasswordHash], false),
-    };
+    let known = user.map_or(&[] as &[PasswordHash], |user| &user.passwords);
     let compared = if known.is_empty() { &dummy } else { known };
     let equal = compared.iter().fold(Choice::from(0), |any, other| any | hash.ct_eq(other));
-    nopass || (!known.is_empty() && bool::from(equal))
+    let right = !known.is_empty() & bool::from(equal);
+    user.is_some_and(|user| user.enabled & (user.nopass | right))
 }
 
 // === impl SetUserError ===
