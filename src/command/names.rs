@@ -83,10 +83,9 @@ impl Names {
 
 /// FNV-1a of the parts in a row, in lower case.
 fn hash(parts: &[&[u8]]) -> usize {
-    let bytes = parts.iter().flat_map(|part| part.iter());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3)
-    });
+    let add =
+        |hash: u64, byte: &u8| (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3);
+    let hash = parts.iter().fold(0xcbf2_9ce4_8422_2325, |hash, part| part.iter().fold(hash, add));
     // The upper half has the best bits.
     usize::try_from(hash >> 32).unwrap_or_default()
 }
