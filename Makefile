@@ -5,7 +5,7 @@ CARGO ?= cargo
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test setup setup-run check-deploy test-clients demo-check lint clean
+.PHONY: help run test setup setup-run check-deploy test-clients demo-check lint fuzz bench-judge clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,7 @@ setup-run:
 
 lint: setup ## rustfmt and clippy, warnings are errors
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 
 check-deploy: setup ## hadolint, compose config, yamllint, shellcheck, and no secret in the repository
@@ -37,6 +38,12 @@ test-clients: setup ## prove the client acceptance scripts against a real Redis 
 
 demo-check: setup-run ## run the scene of `make run` once and fail if any result is not the expected one
 	$(CARGO) run --locked -- demo --check
+
+fuzz: setup-run ## search with libFuzzer for inputs that break a property, FUZZ_SECONDS (60) for each target
+	@tests/fuzz/run.sh
+
+bench-judge: setup-run ## what a verdict, a pattern, a login and a large ACL file cost (the first build takes minutes)
+	$(CARGO) bench --locked --bench judge
 
 clean: ## remove everything that was built or downloaded into this directory
 	rm -rf target .venv .tools demo-state

@@ -17,7 +17,7 @@
 //! bit-parallel, so the time is O(text × longest run / 64), not the product that an attacker's key could make of it.
 
 /// Runs of at least this many elements are searched bit-parallel; the masks cost 256 words per 64 elements.
-const LONG_RUN: usize = 32;
+const LONG_RUN: usize = 16;
 /// Words of state on the stack: runs of up to 16,384 elements are searched bit-parallel.
 const MAX_WORDS: usize = 256;
 
