@@ -14,7 +14,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use redkeep::acl::{Glob, User, parse_file, parse_rules};
+use redkeep::acl::{Defaults, Glob, User, parse_file, parse_rules};
 use redkeep::command::{CommandTable, Reported};
 use redkeep::policy::{Facts, Gates, Policy, Rename, Verdict};
 use redkeep::resp::RequestBuf;
@@ -71,7 +71,7 @@ fn judging() {
         let mut scratch = RequestBuf::default();
         let mut judge = move || {
             let verdict = policy.judge(
-                Facts { user: Some(black_box(user)) },
+                Facts { user: Some(black_box(user)), database: 0 },
                 black_box(&request).as_request(),
                 &mut scratch,
             );
@@ -144,13 +144,13 @@ fn many_users() {
     let table = CommandTable::builtin();
     let text = acl_file(USERS);
     let fitted = table.fitted(&report(&table));
-    let users = parse_file(text.as_bytes(), &table).unwrap();
+    let users = parse_file(text.as_bytes(), Defaults::default(), &table).unwrap();
     assert_eq!(users.len(), USERS);
     let cases: Vec<Case<'_>> = vec![
         (
             "parse and make a policy",
             Box::new(|| {
-                let users = parse_file(text.as_bytes(), &table).unwrap();
+                let users = parse_file(text.as_bytes(), Defaults::default(), &table).unwrap();
                 black_box(Policy::new(None, table.clone(), Gates::default(), users));
             }),
         ),
@@ -174,7 +174,7 @@ fn policy(renames: &[Rename]) -> Policy {
         ("three", "on >one >two >three"),
         ("default", "on nopass ~* &* +@all"),
     ];
-    let users = users.iter().map(|(name, rules)| parse_rules(name, rules, &table).unwrap()).collect();
+    let users = users.iter().map(|(name, rules)| parse_rules(name, rules, Defaults::default(), &table).unwrap()).collect();
     Policy::new(None, table, gates, users)
 }
 
@@ -197,7 +197,7 @@ fn report(table: &CommandTable) -> Vec<Reported> {
             name: spec.name.to_string(),
             arity: spec.arity,
             flags: spec.flags,
-            categories: spec.categories,
+            categories: None,
             keys: Some(spec.keys.to_vec()),
             subcommands: Vec::new(),
         }

@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use allocation_counter::{AllocationInfo, measure};
-use redkeep::acl::{parse_file, parse_rules};
+use redkeep::acl::{Defaults, parse_file, parse_rules};
 use redkeep::command::CommandTable;
 use redkeep::policy::{Facts, Gates, Policy, Rename, Verdict};
 use redkeep::resp::RequestBuf;
@@ -58,7 +58,7 @@ fn judging_allocates_nothing() {
     let table = CommandTable::builtin();
     let renames = [Rename { command: "keys".to_owned(), alias: "all-keys".to_owned() }];
     let gates = Gates::new(&renames, &table).unwrap();
-    let users = USERS.iter().map(|(name, rules)| parse_rules(name, rules, &table).unwrap()).collect();
+    let users = USERS.iter().map(|(name, rules)| parse_rules(name, rules, Defaults::default(), &table).unwrap()).collect();
     let policy = Policy::new(None, table, gates, users);
     for (name, line, allowed) in REQUESTS {
         let user = name.map(|name| &**policy.user(name.as_bytes()).unwrap());
@@ -66,7 +66,7 @@ fn judging_allocates_nothing() {
         // As in a session: the buffer has been used before.
         let mut scratch = RequestBuf::from_args(&[[0; 64]; 8]);
         let counted = measure(|| {
-            let verdict = policy.judge(Facts { user }, black_box(request.as_request()), &mut scratch);
+            let verdict = policy.judge(Facts { user, database: 0 }, black_box(request.as_request()), &mut scratch);
             assert_eq!(matches!(verdict, Verdict::Allow(_)), *allowed, "{line}");
         });
         assert_eq!(counted.count_total, 0, "{name:?}: {line}");
@@ -92,7 +92,7 @@ fn a_user_with_ordinary_rules_takes_little_memory() {
     }
     let mut users = Vec::new();
     let AllocationInfo { bytes_current, .. } =
-        measure(|| users = parse_file(file.as_bytes(), &table).unwrap());
+        measure(|| users = parse_file(file.as_bytes(), Defaults::default(), &table).unwrap());
     let bytes = u64::try_from(bytes_current).unwrap() / COUNT;
     println!("{bytes} bytes for each user");
     assert!(bytes <= MAX_BYTES, "{bytes} bytes for each user");

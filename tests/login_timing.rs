@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use redkeep::acl::parse_rules;
+use redkeep::acl::{Defaults, parse_rules};
 use redkeep::command::CommandTable;
 use redkeep::policy::{Gates, Policy};
 
@@ -20,7 +20,7 @@ const ATTEMPTS: usize = 3;
 fn unknown_user_wrong_password_and_disabled_user_take_the_same_time() {
     let table = CommandTable::builtin();
     let users = [("default", "off"), ("known", "on >secret"), ("disabled", "off >secret")];
-    let users = users.iter().map(|(name, rules)| parse_rules(name, rules, &table).unwrap()).collect();
+    let users = users.iter().map(|(name, rules)| parse_rules(name, rules, Defaults::default(), &table).unwrap()).collect();
     let policy = Policy::new(None, table, Gates::default(), users);
     let failures = [
         ("unknown", "secret"),

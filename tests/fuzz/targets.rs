@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use redkeep::acl::{self, Glob, Unclear, Use, User};
+use redkeep::acl::{self, Defaults, Dialect, Glob, Unclear, Use, User};
 use redkeep::command::keys::{blocks, for_each_channel, for_each_key};
 use redkeep::command::{CommandTable, Resolution, Spec, flag};
 use redkeep::policy::{Facts, Gates, Judged, Policy, Rename, Verdict};
@@ -65,33 +65,37 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     let renames = [("keys", "all-keys"), ("flushall", "")];
     let renames = renames.map(|(command, alias)| Rename { command: command.into(), alias: alias.into() });
     let gates = Gates::new(&renames, &TABLE).unwrap();
-    let users = USERS.iter().map(|(name, rules)| acl::parse_rules(name, rules, &TABLE).unwrap()).collect();
+    let users = USERS.iter().map(|(name, rules)| acl::parse_rules(name, rules, Defaults::default(), &TABLE).unwrap()).collect();
     Policy::new(None, TABLE.clone(), gates, users)
 });
 
 /// Rules that are accepted can be written down: read again they give the same text and the same decisions.
 pub fn rules(data: &[u8]) {
     let words = lines(data);
-    let Ok(user) = User::new(b"u", &TABLE).unwrap().set(&words, &TABLE) else { return };
-    let file = [b"user default off\n", user.describe().as_slice()].concat();
-    let users = acl::parse_file(&file, &TABLE).unwrap_or_else(|errors| panic!("{}", errors[0]));
-    assert_eq!(users[1].describe(), user.describe());
+    let Ok(user) = User::new(b"u", Defaults::default(), &TABLE).unwrap().set(&words, &TABLE) else { return };
+    let file = [b"user default off\n", text(&user).as_slice()].concat();
+    let users = acl::parse_file(&file, Defaults::default(), &TABLE).unwrap_or_else(|errors| panic!("{}", errors[0]));
+    assert_eq!(text(&users[1]), text(&user));
     assert_eq!(answers(&users[1]), answers(&user));
-    assert_eq!(user.rebased(&TABLE).describe(), user.describe());
+    assert_eq!(text(&user.rebased(&TABLE)), text(&user));
     assert_eq!(answers(&user.rebased(&TABLE)), answers(&user));
+}
+
+fn text(user: &User) -> Vec<u8> {
+    user.describe(Dialect::Redis72)
 }
 
 /// A file that is accepted can be written down. One that is not is refused without a word of its passwords.
 pub fn acl_file(data: &[u8]) {
     const MARK: &[u8] = b"c4n4ry";
-    let describe = |users: &[User]| users.iter().map(User::describe).collect::<Vec<_>>().join(&b'\n');
-    if let Ok(users) = acl::parse_file(data, &TABLE) {
-        let text = describe(&users);
-        let again = acl::parse_file(&text, &TABLE).unwrap_or_else(|errors| panic!("{}", errors[0]));
-        assert_eq!(describe(&again), text);
+    let describe = |users: &[User]| users.iter().map(text).collect::<Vec<_>>().join(&b'\n');
+    if let Ok(users) = acl::parse_file(data, Defaults::default(), &TABLE) {
+        let written = describe(&users);
+        let again = acl::parse_file(&written, Defaults::default(), &TABLE).unwrap_or_else(|errors| panic!("{}", errors[0]));
+        assert_eq!(describe(&again), written);
     }
     let marked = replace(data, b" >", &[b" >", MARK].concat());
-    for error in acl::parse_file(&marked, &TABLE).err().unwrap_or_default() {
+    for error in acl::parse_file(&marked, Defaults::default(), &TABLE).err().unwrap_or_default() {
         assert!(!error.text.contains("c4n4ry"), "{error}");
     }
 }
@@ -210,7 +214,7 @@ fn check_each_use(user: &User, judged: Judged<'_>) {
 
 fn judged<'a>(user: Option<&str>, request: &'a RequestBuf, scratch: &'a mut RequestBuf) -> Verdict<'a> {
     let user = user.map(|name| &**POLICY.user(name.as_bytes()).unwrap());
-    POLICY.judge(Facts { user }, request.as_request(), scratch)
+    POLICY.judge(Facts { user, database: 0 }, request.as_request(), scratch)
 }
 
 /// Whether the keys are certain, and those that were found.

@@ -14,6 +14,7 @@
 use bytes::BytesMut;
 
 use crate::acl::Glob;
+use crate::command::Guard;
 use crate::policy::{Judged, Policy, is_credential};
 use crate::resp::{Protocol, Request, encode, error_text, integer, items};
 use crate::users::Users;
@@ -33,12 +34,12 @@ pub(in crate::session) type OwnValues = Vec<(&'static str, String)>;
 
 /// Whether a request is a `CONFIG SET` of a parameter of ours.
 pub(in crate::session) fn sets_own(judged: Judged<'_>) -> bool {
-    judged.spec().name == "config|set" && judged.request().args(2).step_by(2).any(|name| own(name).is_some())
+    judged.spec().guard == Guard::ConfigSet && judged.request().args(2).step_by(2).any(|name| own(name).is_some())
 }
 
 /// Whether the reply to a request must be rewritten.
 pub(in crate::session) fn is_get(judged: Judged<'_>) -> bool {
-    judged.spec().name == "config|get"
+    judged.spec().guard == Guard::ConfigGet
 }
 
 /// Whether a `CONFIG GET` asks for a parameter of ours or for a credential.

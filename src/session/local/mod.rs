@@ -13,6 +13,7 @@ pub(super) use config::{
 use bytes::BytesMut;
 
 use super::state::State;
+use crate::command::Affinity;
 use crate::policy::{Judged, Policy, Reason};
 use crate::resp::encode;
 use crate::users::Users;
@@ -36,7 +37,10 @@ pub(super) fn answer(policy: &Policy, state: &mut State, judged: Judged<'_>, out
 
 /// Whether a request changes users, or shows what happened to them: one for [`administer`].
 pub(super) fn administers(judged: Judged<'_>) -> bool {
-    acl::is_administrative(&judged.spec().name) || config::sets_own(judged)
+    match judged.spec().affinity {
+        Affinity::Local => acl::is_administrative(&judged.spec().name),
+        _ => config::sets_own(judged),
+    }
 }
 
 /// Answers a request that [`administers`].
