@@ -174,7 +174,10 @@ fn policy(renames: &[Rename]) -> Policy {
         ("three", "on >one >two >three"),
         ("default", "on nopass ~* &* +@all"),
     ];
-    let users = users.iter().map(|(name, rules)| parse_rules(name, rules, Defaults::default(), &table).unwrap()).collect();
+    let users = users
+        .iter()
+        .map(|(name, rules)| parse_rules(name, rules, Defaults::default(), &table).unwrap())
+        .collect();
     Policy::new(None, table, gates, users)
 }
 

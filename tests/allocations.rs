@@ -58,7 +58,10 @@ fn judging_allocates_nothing() {
     let table = CommandTable::builtin();
     let renames = [Rename { command: "keys".to_owned(), alias: "all-keys".to_owned() }];
     let gates = Gates::new(&renames, &table).unwrap();
-    let users = USERS.iter().map(|(name, rules)| parse_rules(name, rules, Defaults::default(), &table).unwrap()).collect();
+    let users = USERS
+        .iter()
+        .map(|(name, rules)| parse_rules(name, rules, Defaults::default(), &table).unwrap())
+        .collect();
     let policy = Policy::new(None, table, gates, users);
     for (name, line, allowed) in REQUESTS {
         let user = name.map(|name| &**policy.user(name.as_bytes()).unwrap());
@@ -66,7 +69,8 @@ fn judging_allocates_nothing() {
         // As in a session: the buffer has been used before.
         let mut scratch = RequestBuf::from_args(&[[0; 64]; 8]);
         let counted = measure(|| {
-            let verdict = policy.judge(Facts { user, database: 0 }, black_box(request.as_request()), &mut scratch);
+            let verdict =
+                policy.judge(Facts { user, database: 0 }, black_box(request.as_request()), &mut scratch);
             assert_eq!(matches!(verdict, Verdict::Allow(_)), *allowed, "{line}");
         });
         assert_eq!(counted.count_total, 0, "{name:?}: {line}");

@@ -20,7 +20,10 @@ const ATTEMPTS: usize = 3;
 fn unknown_user_wrong_password_and_disabled_user_take_the_same_time() {
     let table = CommandTable::builtin();
     let users = [("default", "off"), ("known", "on >secret"), ("disabled", "off >secret")];
-    let users = users.iter().map(|(name, rules)| parse_rules(name, rules, Defaults::default(), &table).unwrap()).collect();
+    let users = users
+        .iter()
+        .map(|(name, rules)| parse_rules(name, rules, Defaults::default(), &table).unwrap())
+        .collect();
     let policy = Policy::new(None, table, Gates::default(), users);
     let failures = [
         ("unknown", "secret"),

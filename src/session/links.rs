@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::{Route, State};
+use super::{Route, State, Transaction};
 use crate::upstream::{Link, Pool};
 
 /// The links that a session uses.
@@ -30,7 +30,7 @@ pub(super) enum Pick {
 impl Links {
     /// Picks the link for a request of this route. `settled`: all earlier requests are answered.
     pub(super) fn pick(&mut self, pool: &Pool, state: &State, route: Route, settled: bool) -> Pick {
-        let leased = route == Route::Leased || state.transaction.holds_link();
+        let leased = route == Route::Leased || state.holds_link();
         let target = match &self.lease {
             Some(lease) if leased => lease.clone(),
             None if leased && !settled => return Pick::Settle,
@@ -46,6 +46,19 @@ impl Links {
         }
         self.current = Some(target.clone());
         Pick::Link(target)
+    }
+
+    /// Ends a transaction that was not executed: by closing the leased link, unless subscriptions need it.
+    pub(super) fn end_transaction(&mut self, transaction: Transaction, subscribed: bool) {
+        match &self.lease {
+            Some(lease) if subscribed => {
+                // What was lost is not on this link.
+                if transaction.holds_link() && !transaction.lost {
+                    lease.forget_transaction(transaction.queueing);
+                }
+            }
+            _ => self.end_lease(),
+        }
     }
 
     /// Closes the leased link, if there is one.

@@ -7,12 +7,14 @@
 mod auth;
 mod links;
 mod local;
+mod pubsub;
 mod replies;
 mod rewrite;
 mod state;
 mod step;
 mod transaction;
 
+pub use pubsub::Subscriptions;
 pub use replies::Outbox;
 pub use state::{Ends, SessionId, State, Transaction};
 pub use step::{Action, Route, Then, step};
@@ -26,12 +28,12 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::command::flag;
 use crate::policy::{Incarnation, Judged, Live, Policy, Verdict};
 use crate::resp::{Limits, RequestBuf, Scanned, Scanner, encode};
-use crate::upstream::{Link, Pool, Sink};
+use crate::upstream::{Expect, Link, Pool, Sink};
 use crate::users::Users;
 use links::{Links, Pick};
 use replies::NOT_SENT;
@@ -140,6 +142,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let flushed = self.poll_flush(cx)?;
             let over = self.closing || (self.input_ended && stop == Stop::NeedsInput);
             if over && self.outbox.is_settled() {
+                // No message comes after the last reply.
+                self.links.end_lease();
                 return flushed.map(Ok);
             }
             let reads = match stop {
@@ -205,12 +209,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             debug!(client = self.state.ends.client, "the session's user is gone");
             self.abandon();
         }
+        self.tend_subscriptions();
         if shared.draining.get() && self.is_blocked() {
             // Nobody can tell how long it would go on.
             self.abandon();
         }
         while !self.closing {
             if self.outbox.backlog() >= MAX_BACKLOG_BYTES {
+                // As long as messages come, a slow reader would never be through with them.
+                self.closing |= shared.draining.get()
+                    && self.outbox.is_settled()
+                    && self.state.subscriptions.holds_link()
+                    && !self.state.transaction.holds_link();
                 return Some(Stop::Backlog);
             }
             if self.outbox.is_crowded() {
@@ -253,6 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let request = scanner.request(input);
         let settled = outbox.is_settled();
         let mut next = None;
+        let transaction = state.transaction;
         match step(policy, state, request, scratch, settled, reply) {
             Action::Administer { judged } => {
                 local::administer(&shared.users, policy, state, judged, reply);
@@ -270,7 +281,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 *closing = true;
             }
             Action::EndLease => {
-                links.end_lease();
+                links.end_transaction(transaction, state.subscriptions.holds_link());
                 outbox.reply(reply);
             }
             Action::Forward { judged, route, then } => {
@@ -292,6 +303,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                             witness.reset();
                         }
                         transaction::sent(state, then, judged, policy);
+                        state.subscriptions.sent(then);
                     }
                     Pick::Link(_) | Pick::None => {
                         encode::error(reply, NOT_SENT.as_bytes());
@@ -302,7 +314,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Action::Replay { exec, errors } => {
                 if witness.saw_refusal() {
                     transaction::abort(state, reply);
-                    links.end_lease();
+                    links.end_transaction(transaction, state.subscriptions.holds_link());
                     outbox.reply(reply);
                 } else if !links
                     .lease
@@ -362,11 +374,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.closing = true;
     }
 
+    /// Takes note of what the upstream has confirmed, and ends the session if it may not keep a subscription, or does
+    /// not read its messages.
+    fn tend_subscriptions(&mut self) {
+        for confirmation in self.outbox.take_confirmations() {
+            self.state.subscriptions.confirm(&confirmation);
+        }
+        if self.outbox.is_settled() {
+            self.state.subscriptions.settle();
+        }
+        if !self.state.may_keep_subscriptions() {
+            debug!(
+                client = self.state.ends.client,
+                "the session's user lost a channel that it is subscribed to"
+            );
+            self.abandon();
+        }
+        if self.outbox.is_flooded() {
+            warn!(client = self.state.ends.client, "a subscriber that does not read its messages is closed");
+            self.abandon();
+        }
+    }
+
     /// Gives back a leased link that is no longer needed, and notices one that died.
     fn tend_lease(&mut self) {
         let Some(lease) = &self.links.lease else { return };
+        let holds_link = self.state.holds_link();
         let transaction = &mut self.state.transaction;
         if lease.is_dead() {
+            // As with a Redis that is gone.
+            self.closing |= self.state.subscriptions.holds_link();
             if transaction.holds_link() {
                 transaction.lost = true;
                 // The client may have sent more before it read that MULTI or WATCH failed; those commands must not
@@ -376,7 +413,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             self.links.lease = None;
         } else if self.outbox.is_settled() {
             transaction.confirmed = transaction.holds_link();
-            if !transaction.holds_link() {
+            if !holds_link {
                 self.links.end_lease();
             }
         }
@@ -431,10 +468,10 @@ fn replay(
     let sink: Rc<dyn Sink> = Rc::new(Replay::new(outbox.clone(), outstanding, errors));
     let sent = link.restart_transaction(&sink)
         && allowed.iter().all(|request| match policy.judge_again(state.facts(), request.as_request()) {
-            Verdict::Allow(judged) => link.send(judged, sink.clone(), false),
+            Verdict::Allow(judged) => link.send(judged, sink.clone(), Expect::Queued),
             Verdict::Deny(_) => false,
         })
-        && link.send(exec, sink.clone(), true);
+        && link.send(exec, sink.clone(), Expect::Reply);
     state.transaction = Transaction::default();
     if sent {
         outbox.take_slot();
@@ -450,7 +487,13 @@ fn send(link: &Link, judged: Judged<'_>, then: Then, outbox: &Rc<Outbox>, sink: 
     if then == Then::ReleaseAfterReply && judged.spec().flags.contains(flag::BLOCKING) {
         link.wait_patiently();
     }
-    let sent = link.send(judged, sink, then != Then::Queued);
+    let expect = match then {
+        Then::AmidMessages => Expect::AmidMessages,
+        Then::Confirmations { word, count } => Expect::Confirmations { word, left: count },
+        Then::Queued => Expect::Queued,
+        _ => Expect::Reply,
+    };
+    let sent = link.send(judged, sink, expect);
     if sent {
         outbox.take_slot();
     }

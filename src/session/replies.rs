@@ -1,4 +1,4 @@
-//! Replies to one client, in the order of its requests.
+//! Replies to one client, in the order of its requests, and the messages of its subscriptions between them.
 //!
 //! A reply of Redkeep's own may be ready before the reply to an earlier request that is still at the upstream, so it
 //! waits in its slot. INVARIANT: bytes reach `ready` in the order in which slots were taken.
@@ -24,6 +24,10 @@ const MAX_SLOTS: usize = 4096;
 /// Bytes of replies that may wait behind one that is still at the upstream.
 const MAX_WAITING_BYTES: usize = 1024 * 1024;
 
+/// Bytes that may wait for the client of subscriptions: the hard limit that Redis has by default for such clients
+/// (`client-output-buffer-limit pubsub 32mb`).
+const MAX_SUBSCRIBER_BYTES: usize = 32 * 1024 * 1024;
+
 /// Where the replies of one session gather. Shared by the session's task and the links that it uses.
 #[derive(Default)]
 pub struct Outbox {
@@ -40,6 +44,10 @@ struct Inner {
     open: usize,
     /// Bytes of replies that wait in slots.
     waiting: usize,
+    /// Confirmations of subscriptions that the session has not looked at yet.
+    confirmations: Vec<Bytes>,
+    /// The client did not read its messages.
+    flooded: bool,
     /// The session has ended: whatever still arrives is dropped.
     closed: bool,
     task: Option<Waker>,
@@ -92,6 +100,16 @@ impl Outbox {
         write(&mut self.inner.borrow_mut().ready)
     }
 
+    /// The confirmations of subscriptions since the last call, in their order.
+    pub fn take_confirmations(&self) -> Vec<Bytes> {
+        std::mem::take(&mut self.inner.borrow_mut().confirmations)
+    }
+
+    /// Whether so many bytes waited for the client of subscriptions that the session must end.
+    pub fn is_flooded(&self) -> bool {
+        self.inner.borrow().flooded
+    }
+
     /// Remembers whom to wake when a reply arrives.
     pub fn register(&self, task: &Waker) {
         let mut inner = self.inner.borrow_mut();
@@ -103,9 +121,7 @@ impl Outbox {
 
     /// Wakes the session: something that it should look at has changed.
     pub fn wake(&self) {
-        if let Some(task) = self.inner.borrow_mut().task.take() {
-            task.wake();
-        }
+        self.inner.borrow_mut().wake();
     }
 
     /// Ends the outbox: replies that are ready or still to come are dropped.
@@ -115,6 +131,42 @@ impl Outbox {
         inner.open = 0;
         inner.ready = BytesMut::new();
         inner.slots = VecDeque::new();
+        inner.confirmations = Vec::new();
+    }
+}
+
+impl Inner {
+    /// Adds a message or confirmation. Those that the client does not read are bounded.
+    fn push(&mut self, frame: &[u8]) {
+        self.flooded |= self.ready.len().saturating_add(frame.len()) > MAX_SUBSCRIBER_BYTES;
+        if self.flooded {
+            self.ready = BytesMut::new();
+        } else {
+            self.ready.extend_from_slice(frame);
+        }
+    }
+
+    /// Whether a delivery answers the oldest open request. What does not is dealt with here.
+    fn answers(&mut self, delivery: Delivery<'_>) -> bool {
+        match delivery {
+            Delivery::Confirmation { frame, last } => {
+                self.push(frame);
+                self.confirmations.push(Bytes::copy_from_slice(frame));
+                last
+            }
+            Delivery::Message(frame) => {
+                self.push(frame);
+                false
+            }
+            Delivery::Ended => false,
+            Delivery::InDoubt | Delivery::NotSent | Delivery::Reply(_) => true,
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
     }
 }
 
@@ -124,10 +176,15 @@ impl Sink for Outbox {
         if inner.closed {
             return;
         }
+        if !inner.answers(delivery) {
+            return inner.wake();
+        }
         debug_assert!(matches!(inner.slots.front(), Some(Slot::Open)), "a reply without an open slot");
         inner.slots.pop_front();
         inner.open = inner.open.saturating_sub(1);
         match delivery {
+            // A confirmation is there already, and the other two answer nothing.
+            Delivery::Confirmation { .. } | Delivery::Ended | Delivery::Message(_) => {}
             Delivery::Reply(bytes) => inner.ready.extend_from_slice(bytes),
             Delivery::InDoubt => encode::error(&mut inner.ready, IN_DOUBT.as_bytes()),
             Delivery::NotSent => encode::error(&mut inner.ready, NOT_SENT.as_bytes()),
@@ -138,9 +195,7 @@ impl Sink for Outbox {
                 inner.ready.extend_from_slice(&reply);
             }
         }
-        if let Some(task) = inner.task.take() {
-            task.wake();
-        }
+        inner.wake();
     }
 }
 
@@ -170,11 +225,45 @@ mod tests {
     }
 
     #[test]
+    fn messages_pass_and_confirmations_answer_their_request_with_the_last_one() {
+        let outbox = Outbox::default();
+        outbox.take_slot();
+        outbox.reply(&mut BytesMut::from("+local\r\n"));
+        outbox.deliver(Delivery::Confirmation { frame: b"1", last: false });
+        outbox.deliver(Delivery::Message(b"m"));
+        assert_eq!(ready(&outbox), b"1m");
+        assert!(!outbox.is_settled());
+        outbox.deliver(Delivery::Confirmation { frame: b"2", last: true });
+        assert!(outbox.is_settled());
+        outbox.deliver(Delivery::Message(b"m"));
+        outbox.deliver(Delivery::Ended);
+        assert_eq!(ready(&outbox), b"2+local\r\nm");
+        assert_eq!(outbox.take_confirmations(), [&b"1"[..], b"2"]);
+        assert!(outbox.take_confirmations().is_empty());
+    }
+
+    #[test]
+    fn messages_that_nobody_reads_are_bounded_and_then_dropped() {
+        let outbox = Outbox::default();
+        let message = vec![b'x'; 1024 * 1024];
+        for _ in 0..32 {
+            outbox.deliver(Delivery::Message(&message));
+        }
+        assert!(!outbox.is_flooded());
+        assert_eq!(outbox.backlog(), 32 * 1024 * 1024);
+        outbox.deliver(Delivery::Message(b"y"));
+        assert!(outbox.is_flooded());
+        outbox.deliver(Delivery::Message(b"y"));
+        assert_eq!(outbox.backlog(), 0);
+    }
+
+    #[test]
     fn replies_after_the_end_of_the_session_are_dropped() {
         let outbox = Outbox::default();
         outbox.take_slot();
         outbox.close();
         outbox.deliver(Delivery::Reply(b"+late\r\n"));
+        outbox.deliver(Delivery::Message(b"+late\r\n"));
         assert_eq!(outbox.backlog(), 0);
     }
 }

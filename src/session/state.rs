@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::local::describe_client;
+use super::pubsub::Subscriptions;
 use crate::acl::{Event, LogContext, LogReason, User};
 use crate::policy::{Facts, Gates, Incarnation, Policy};
 use crate::resp::{Protocol, RequestBuf};
 use crate::upstream::LinkKey;
-
-use super::local::describe_client;
 
 /// A session's number, unique in the process: what CLIENT ID and HELLO show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +48,8 @@ pub struct State {
     pub lib_ver: Vec<u8>,
     /// MULTI and WATCH.
     pub transaction: Transaction,
+    /// SUBSCRIBE and its like.
+    pub subscriptions: Subscriptions,
     /// What MULTI has queued.
     pub queue: Queue,
     /// What is to be written into the ACL log: events, each with a line about this client.
@@ -113,6 +115,7 @@ impl State {
             lib_name: Vec::new(),
             lib_ver: Vec::new(),
             transaction: Transaction::default(),
+            subscriptions: Subscriptions::default(),
             queue: Queue::default(),
             notes: Vec::new(),
         };
@@ -126,11 +129,13 @@ impl State {
         self.user = user.cloned();
     }
 
-    /// Takes the session's user from a newer policy. False if the user is gone, be it that another one has the name
-    /// now: the session must end, as after ACL DELUSER and ACL LOAD.
+    /// Takes the session's user from a newer policy, by which its subscriptions are then to be judged again. False if
+    /// the user is gone, be it that another one has the name now: the session must end, as after ACL DELUSER and ACL
+    /// LOAD.
     #[must_use]
     pub fn refresh(&mut self, policy: &Policy) -> bool {
         self.generation = policy.generation();
+        self.subscriptions.judge_again();
         let Some(user) = &self.user else { return true };
         if policy.incarnation(user.name()) != self.incarnation {
             return false;
@@ -143,6 +148,18 @@ impl State {
     pub fn note(&mut self, reason: LogReason, object: &[u8], username: &[u8], command: &str) {
         let context = if self.transaction.queueing { LogContext::Multi } else { LogContext::Toplevel };
         self.notes.push((Event::new(reason, context, object, username), describe_client(self, command)));
+    }
+
+    /// Whether the session needs its leased link to go on.
+    pub fn holds_link(&self) -> bool {
+        self.transaction.holds_link() || self.subscriptions.holds_link()
+    }
+
+    /// Judges the subscriptions again, if the policy has changed. False if the user may no longer have one of them: the
+    /// session must end, as after ACL SETUSER.
+    #[must_use]
+    pub fn may_keep_subscriptions(&mut self) -> bool {
+        self.subscriptions.may_be_kept(self.user.as_deref())
     }
 
     /// The facts that a verdict needs.
@@ -168,5 +185,6 @@ impl State {
         self.name.clear();
         self.transaction = Transaction::default();
         self.queue = Queue::default();
+        self.subscriptions = Subscriptions::default();
     }
 }

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::state::State;
-use super::{auth, local, transaction};
+use super::{auth, local, pubsub, transaction};
 use crate::acl::LogReason;
 use crate::command::Affinity;
 use crate::command::keys::affinity;
@@ -23,7 +23,8 @@ pub enum Action<'a> {
         /// The permit.
         judged: Judged<'a>,
     },
-    /// Closes the leased link, then sends the reply in `out`.
+    /// Ends the transaction: closes the leased link, or has it forgotten where subscriptions need that link. Then
+    /// sends the reply in `out`.
     EndLease,
     /// Sends the request on a link.
     Forward {
@@ -59,8 +60,17 @@ pub enum Route {
 /// What a request changes about the session once it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
+    /// PING of a RESP2 subscriber: messages may come before its reply.
+    AmidMessages,
     /// MULTI.
     BeginTransaction,
+    /// The subscription command `word`, which is confirmed so many times.
+    Confirmations {
+        /// The command, in lower case.
+        word: &'static str,
+        /// The number of confirmations; at least 1.
+        count: usize,
+    },
     /// EXEC, DISCARD: the link is free when the reply is there.
     EndTransaction,
     /// UNWATCH.
@@ -94,6 +104,9 @@ pub fn step<'a>(
         Verdict::Deny(reason) => return refuse(policy, state, request, reason, settled, out),
     };
     let spec = judged.spec();
+    if let Some(action) = pubsub::step(policy, state, judged, settled, out) {
+        return action;
+    }
     if let Some(action) = transaction::step(policy, state, judged, settled, out) {
         return action;
     }
@@ -118,7 +131,7 @@ pub fn step<'a>(
             let then = if local::is_config_get(judged) { Then::RewriteConfig } else { Then::Nothing };
             return Action::Forward { judged, route: Route::Shared, then };
         }
-        // The transaction has taken the former, and the policy refused the latter. Doubt means deny.
+        // Subscriptions and transaction have taken the former, and the policy refused the latter. Doubt means deny.
         Affinity::LeasedWhileState | Affinity::Unavailable => {
             encode::error(out, &Reason::Unavailable(spec).reply(policy.version(), b"", judged.request()));
         }
@@ -137,6 +150,11 @@ fn refuse<'a>(
 ) -> Action<'a> {
     if let Reason::CrossProtocol = reason {
         return Action::Close;
+    }
+    if let Reason::Unavailable(spec) = reason
+        && let Some(action) = pubsub::confine(policy, state, spec, settled, out)
+    {
+        return action;
     }
     let text = reason.reply(policy.version(), state.user_name(), request);
     let is_exec = match reason {

@@ -196,7 +196,11 @@ pub(super) fn sent(state: &mut State, then: Then, judged: Judged<'_>, policy: &P
             }
         }
         Then::Watch => transaction.watching = true,
-        Then::Nothing | Then::ReleaseAfterReply | Then::RewriteConfig => {}
+        Then::AmidMessages
+        | Then::Confirmations { .. }
+        | Then::Nothing
+        | Then::ReleaseAfterReply
+        | Then::RewriteConfig => {}
     }
 }
 

@@ -3,7 +3,8 @@
 //! A link is shared by all sessions of a worker that use the same database and protocol, or leased to one session.
 //! It cannot tell the difference. Sessions append judged bytes; the link's own task writes them once per turn of the
 //! worker's loop, so that the requests of many sessions leave in one write, and hands each reply to the session whose
-//! slot is next.
+//! slot is next. On a link that was leased for subscriptions, messages come between replies; `expect.rs` tells them
+//! apart.
 //!
 //! INVARIANT: replies are matched to slots by order alone, so any doubt about the order (a surplus reply, bytes that
 //! are no reply, a push that nobody asked for) poisons the link: it is closed, and every open slot gets its error.
@@ -22,9 +23,10 @@ use tokio::time::{Instant, Sleep};
 use tracing::{debug, warn};
 
 use super::dial::{DialError, LinkKey, Settings, Stream, dial};
+use super::expect::{Expect, Meaning, meaning};
 use super::retry::Backoff;
 use crate::policy::Judged;
-use crate::resp::{ReplyKind, ReplyScanner};
+use crate::resp::{ReplyScanner, RequestBuf};
 
 /// Space that is kept free for one read from the upstream.
 const READ_BYTES: usize = 64 * 1024;
@@ -43,15 +45,26 @@ const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 
 /// Where the replies of one session go.
 pub trait Sink {
-    /// The reply to the session's oldest open request on this link.
-    fn deliver(&self, reply: Delivery<'_>);
+    /// Something about the session's oldest open request on this link, or about its subscriptions.
+    fn deliver(&self, delivery: Delivery<'_>);
 }
 
-/// What became of a request.
+/// What became of a request, and what subscriptions bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery<'a> {
+    /// One of the confirmations of a request that changes subscriptions, byte for byte.
+    Confirmation {
+        /// The confirmation.
+        frame: &'a [u8],
+        /// Whether it is the last one, so that the request is answered.
+        last: bool,
+    },
+    /// The link is dead, and no request of the session with it: its subscriptions are gone.
+    Ended,
     /// The link died after the request may have reached the upstream.
     InDoubt,
+    /// A message of a subscription, byte for byte. It belongs to no request.
+    Message(&'a [u8]),
     /// The link died before a byte of the request was written.
     NotSent,
     /// The reply, byte for byte.
@@ -92,9 +105,11 @@ struct Inner {
     /// Bytes of requests that were handed to the network so far on this connection.
     written: u64,
     slots: VecDeque<Slot>,
+    /// Where messages go, once subscriptions were asked for.
+    listener: Option<Rc<dyn Sink>>,
     /// When the link last made progress while slots were open.
     progress: Instant,
-    /// Replies may take for ever (blocking commands).
+    /// The replies that are to come may take for ever (blocking commands).
     patient: bool,
     task: Option<Waker>,
 }
@@ -103,8 +118,14 @@ struct Slot {
     sink: Rc<dyn Sink>,
     /// Position of the request's first byte in the stream of this connection.
     start: u64,
-    /// False for commands that a transaction only queues: a lost link means that they did not run.
-    executes: bool,
+    expect: Expect,
+}
+
+/// Where the replies to Redkeep's own requests go.
+struct Nobody;
+
+impl Sink for Nobody {
+    fn deliver(&self, _: Delivery<'_>) {}
 }
 
 impl Link {
@@ -122,6 +143,7 @@ impl Link {
                 unwritten: BytesMut::new(),
                 written: 0,
                 slots: VecDeque::new(),
+                listener: None,
                 progress: Instant::now(),
                 patient: false,
                 task: None,
@@ -148,46 +170,55 @@ impl Link {
         inner.wake();
     }
 
-    /// Whether a command that blocks was sent on the link.
+    /// Whether a command that blocks may be waiting on the link.
     pub fn is_patient(&self) -> bool {
         self.inner.borrow().patient
     }
 
-    /// From now on replies may take longer than `response_timeout`: the link carries a command that blocks.
+    /// Until all its requests are answered, replies may take longer than `response_timeout`: the link carries a
+    /// command that blocks. Call it before the command is sent.
     pub fn wait_patiently(&self) {
         self.inner.borrow_mut().patient = true;
     }
 
-    /// Appends a judged request. Its reply, or what became of it, goes to `sink`. `executes` is false for a command
-    /// that a transaction queues.
+    /// Appends a judged request. Its reply, or what became of it, goes to `sink`; so do, from then on, all messages of
+    /// a link on which confirmations are expected. `expect` says what will come.
     ///
     /// Returns false, and keeps nothing, if the upstream is certainly unreachable just now.
     #[must_use]
-    pub fn send(&self, judged: Judged<'_>, sink: Rc<dyn Sink>, executes: bool) -> bool {
-        self.append(judged.wire(), sink, executes)
+    pub fn send(&self, judged: Judged<'_>, sink: Rc<dyn Sink>, expect: Expect) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        let open = matches!(inner.phase, Phase::Up | Phase::Connecting);
+        if !open || inner.unwritten.len() > MAX_UNWRITTEN_BYTES {
+            return false;
+        }
+        if matches!(expect, Expect::Confirmations { .. }) {
+            inner.listener = Some(sink.clone());
+        }
+        inner.append(judged.wire(), sink, expect);
+        true
     }
 
     /// Empties the queue of the transaction that is open on this link: two requests, DISCARD and MULTI, whose replies go to
     /// `sink`. False as with [`Link::send`]; then the link is dead, and the queue with it.
     #[must_use]
     pub fn restart_transaction(&self, sink: &Rc<dyn Sink>) -> bool {
-        [DISCARD, MULTI].into_iter().all(|wire| self.append(wire, sink.clone(), false))
-    }
-
-    fn append(&self, wire: &[u8], sink: Rc<dyn Sink>, executes: bool) -> bool {
         let mut inner = self.inner.borrow_mut();
         let open = matches!(inner.phase, Phase::Up | Phase::Connecting);
-        if !open || inner.unwritten.len() > MAX_UNWRITTEN_BYTES {
-            return false;
+        for request in [DISCARD, MULTI].iter().filter(|_| open) {
+            inner.append(request, sink.clone(), Expect::Queued);
         }
-        if inner.slots.is_empty() {
-            inner.progress = Instant::now();
+        open
+    }
+
+    /// Makes the upstream forget the transaction of a leased link that its session keeps: what is queued if `queueing`,
+    /// or else what is watched. Nobody sees the reply; one that is not `OK` poisons the link.
+    pub fn forget_transaction(&self, queueing: bool) {
+        let mut inner = self.inner.borrow_mut();
+        if matches!(inner.phase, Phase::Up | Phase::Connecting) {
+            let request = RequestBuf::from_args(&[if queueing { "DISCARD" } else { "UNWATCH" }]);
+            inner.append(request.as_request().wire(), Rc::new(Nobody), Expect::Done);
         }
-        let start = inner.written.saturating_add(inner.unwritten.len() as u64);
-        inner.unwritten.extend_from_slice(wire);
-        inner.slots.push_back(Slot { sink, start, executes });
-        inner.wake();
-        true
     }
 
     /// Ends all open requests, each with what is certain about it, and forgets their bytes.
@@ -202,13 +233,29 @@ impl Link {
             (std::mem::take(&mut inner.slots), written)
         };
         for slot in slots {
-            let certain = slot.start >= written || !slot.executes;
+            let certain = slot.start >= written || slot.expect == Expect::Queued;
             slot.sink.deliver(if certain { Delivery::NotSent } else { Delivery::InDoubt });
+        }
+        if phase == Phase::Dead {
+            let listener = self.inner.borrow_mut().listener.take();
+            if let Some(listener) = listener {
+                listener.deliver(Delivery::Ended);
+            }
         }
     }
 }
 
 impl Inner {
+    fn append(&mut self, wire: &[u8], sink: Rc<dyn Sink>, expect: Expect) {
+        if self.slots.is_empty() {
+            self.progress = Instant::now();
+        }
+        let start = self.written.saturating_add(self.unwritten.len() as u64);
+        self.unwritten.extend_from_slice(wire);
+        self.slots.push_back(Slot { sink, start, expect });
+        self.wake();
+    }
+
     fn wake(&mut self) {
         // Taken, not borrowed: one wake-up a turn is enough.
         if let Some(task) = self.task.take() {
@@ -376,33 +423,59 @@ fn poll_timer(
     Poll::Pending
 }
 
-/// Hands every complete reply in `input` to the session whose slot is next.
+/// Hands every complete frame in `input` to the session that it is for.
 fn distribute(link: &Link, scanner: &mut ReplyScanner, input: &mut BytesMut) -> Result<(), &'static str> {
     loop {
-        let frame = match scanner.scan(input) {
-            Ok(Some(frame)) => frame,
+        let found = match scanner.scan(input) {
+            Ok(Some(found)) => found,
             Ok(None) => return Ok(()),
             Err(_) => return Err("bytes that are no reply"),
         };
-        if frame.kind == ReplyKind::Push {
-            return Err("a push that nobody asked for");
+        let (frame, _) = input.split_at_checked(found.len).ok_or("a reply of impossible length")?;
+        let (sink, delivery) = {
+            let mut inner = link.inner.borrow_mut();
+            let oldest = inner.slots.front().map(|slot| slot.expect);
+            let listening = inner.listener.is_some();
+            match meaning(frame, found.kind, link.key.protocol, listening, oldest)? {
+                Meaning::Confirmation => {
+                    let (sink, last) = inner.confirm()?;
+                    (Some(sink), Delivery::Confirmation { frame, last })
+                }
+                Meaning::Message => (inner.listener.clone(), Delivery::Message(frame)),
+                Meaning::Reply => (Some(inner.next_slot()?.sink), Delivery::Reply(frame)),
+            }
+        };
+        if let Some(sink) = sink {
+            sink.deliver(delivery);
         }
-        let slot = link.inner.borrow_mut().next_slot()?;
-        let (reply, _) = input.split_at_checked(frame.len).ok_or("a reply of impossible length")?;
-        slot.sink.deliver(Delivery::Reply(reply));
-        input.advance(frame.len);
+        input.advance(found.len);
     }
 }
 
 impl Inner {
     /// Takes the slot that the next reply belongs to.
     fn next_slot(&mut self) -> Result<Slot, &'static str> {
-        let written = self.written;
-        match self.slots.front() {
-            None => Err("a reply that nobody waits for"),
+        let slot = match self.slots.front() {
+            None => None,
             // SECURITY: a surplus reply, which would be another client's.
-            Some(slot) if slot.start >= written => Err("a reply to a request that was not sent"),
-            Some(_) => self.slots.pop_front().ok_or("a reply that nobody waits for"),
+            Some(slot) if slot.start >= self.written => return Err("a reply to a request that was not sent"),
+            Some(_) => self.slots.pop_front(),
+        };
+        if self.slots.is_empty() {
+            self.patient = false;
         }
+        slot.ok_or("a reply that nobody waits for")
+    }
+
+    /// Counts a confirmation; whose it is, and whether it is the last one of its request.
+    fn confirm(&mut self) -> Result<(Rc<dyn Sink>, bool), &'static str> {
+        let mut slot = self.next_slot()?;
+        let Expect::Confirmations { word, left: left @ 2.. } = slot.expect else {
+            return Ok((slot.sink, true));
+        };
+        let sink = slot.sink.clone();
+        slot.expect = Expect::Confirmations { word, left: left.saturating_sub(1) };
+        self.slots.push_front(slot);
+        Ok((sink, false))
     }
 }

@@ -1,15 +1,18 @@
 //! Links to Redis: dialling, multiplexing, leasing, and what the upstream says about itself.
 //!
 //! A link sends nothing for a client but [`Judged`](crate::policy::Judged) requests; what it sends for Redkeep itself
-//! (AUTH, HELLO, SELECT, and a probe's questions) is written in `dial.rs` and `probe.rs` alone.
+//! (AUTH, HELLO, SELECT, a probe's questions, the DISCARD or UNWATCH of a transaction that failed) is written in
+//! `dial.rs`, `probe.rs` and `link.rs` alone.
 
 mod dial;
+mod expect;
 mod link;
 mod pool;
 mod probe;
 mod retry;
 
 pub use dial::{Address, DialError, DialTls, LinkKey, Settings, Stream, dial};
+pub use expect::Expect;
 pub use link::{Delivery, Lifetime, Link, Sink};
 pub use pool::Pool;
 pub use probe::{Probe, probe};

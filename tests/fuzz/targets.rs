@@ -65,7 +65,10 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     let renames = [("keys", "all-keys"), ("flushall", "")];
     let renames = renames.map(|(command, alias)| Rename { command: command.into(), alias: alias.into() });
     let gates = Gates::new(&renames, &TABLE).unwrap();
-    let users = USERS.iter().map(|(name, rules)| acl::parse_rules(name, rules, Defaults::default(), &TABLE).unwrap()).collect();
+    let users = USERS
+        .iter()
+        .map(|(name, rules)| acl::parse_rules(name, rules, Defaults::default(), &TABLE).unwrap())
+        .collect();
     Policy::new(None, TABLE.clone(), gates, users)
 });
 
@@ -74,7 +77,8 @@ pub fn rules(data: &[u8]) {
     let words = lines(data);
     let Ok(user) = User::new(b"u", Defaults::default(), &TABLE).unwrap().set(&words, &TABLE) else { return };
     let file = [b"user default off\n", text(&user).as_slice()].concat();
-    let users = acl::parse_file(&file, Defaults::default(), &TABLE).unwrap_or_else(|errors| panic!("{}", errors[0]));
+    let users =
+        acl::parse_file(&file, Defaults::default(), &TABLE).unwrap_or_else(|errors| panic!("{}", errors[0]));
     assert_eq!(text(&users[1]), text(&user));
     assert_eq!(answers(&users[1]), answers(&user));
     assert_eq!(text(&user.rebased(&TABLE)), text(&user));
@@ -91,7 +95,8 @@ pub fn acl_file(data: &[u8]) {
     let describe = |users: &[User]| users.iter().map(text).collect::<Vec<_>>().join(&b'\n');
     if let Ok(users) = acl::parse_file(data, Defaults::default(), &TABLE) {
         let written = describe(&users);
-        let again = acl::parse_file(&written, Defaults::default(), &TABLE).unwrap_or_else(|errors| panic!("{}", errors[0]));
+        let again = acl::parse_file(&written, Defaults::default(), &TABLE)
+            .unwrap_or_else(|errors| panic!("{}", errors[0]));
         assert_eq!(describe(&again), written);
     }
     let marked = replace(data, b" >", &[b" >", MARK].concat());

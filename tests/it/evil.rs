@@ -26,8 +26,16 @@ struct Attack {
 }
 
 /// Commands that the server reports, with their arity.
-const COMMANDS: &[(&str, i16)] =
-    &[("get", 2), ("set", -3), ("ping", -1), ("multi", 1), ("exec", 1), ("blpop", -3), ("config", -2)];
+const COMMANDS: &[(&str, i16)] = &[
+    ("get", 2),
+    ("set", -3),
+    ("ping", -1),
+    ("multi", 1),
+    ("exec", 1),
+    ("blpop", -3),
+    ("config", -2),
+    ("subscribe", -2),
+];
 
 #[derive(Default)]
 struct Evil {
@@ -331,5 +339,41 @@ fn a_leased_link_that_breaks_ends_its_transaction_or_its_blocked_command() {
     assert_eq!(client.ask("BLPOP app:push 0"), IN_DOUBT);
     evil.assert_closed(2);
     assert_served(&mut client, "app:after");
+    proxy.assert_no_panic();
+}
+
+#[test]
+fn a_link_of_subscriptions_that_breaks_says_nothing_wrong() {
+    let confirmation = |word: &str, name: &str| {
+        format!("*3\r\n${}\r\n{word}\r\n${}\r\n{name}\r\n:1\r\n", word.len(), name.len())
+    };
+    let right = |name: &str| confirmation("subscribe", &format!("app:{name}"));
+    // What the server sends; whether the session is subscribed then, and so ends with the link.
+    let attacks = [
+        ("wrong-word", confirmation("psubscribe", "app:wrong-word"), false),
+        ("ok", "+OK\r\n".to_owned(), false),
+        ("early-message", "*3\r\n$7\r\nmessage\r\n+c\r\n+x\r\n@".to_owned(), false),
+        ("push", ">3\r\n$9\r\nsubscribe\r\n+c\r\n:1\r\n".to_owned(), false),
+        ("then-ok", format!("{}+OK\r\n", right("then-ok")), true),
+        ("then-more", format!("{0}{0}", right("then-more")), true),
+        ("then-garbage", format!("{}@what", right("then-garbage")), true),
+    ];
+    let bytes: Vec<_> = attacks.iter().map(|(name, bytes, _)| (*name, bytes.as_bytes(), false)).collect();
+    let (evil, _dir, proxy) = Evil::start(&bytes);
+    let mut victim = Client::tcp(proxy.port(0)).login("app", "secret");
+    for (count, (name, _, subscribed)) in attacks.iter().enumerate() {
+        let mut client = Client::tcp(proxy.port(0)).login("app", "secret");
+        client.send(&["SUBSCRIBE", &format!("app:{name}")]);
+        evil.assert_closed(count + 1);
+        if *subscribed {
+            assert_eq!(text(&client.read_to_end()), right(name), "{name}");
+        } else {
+            let reply = text(&client.read_reply());
+            let reply = if reply.contains("message") { text(&client.read_reply()) } else { reply };
+            assert_eq!(reply, IN_DOUBT, "{name}");
+            assert_served(&mut client, &format!("app:after-{name}"));
+        }
+        assert_served(&mut victim, &format!("app:victim-{name}"));
+    }
     proxy.assert_no_panic();
 }

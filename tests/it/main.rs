@@ -14,6 +14,7 @@
 //! - `failure`: upstream killed, restarted, hung
 //! - `legacy`: an upstream with a password, without ACL files, with renamed commands
 //! - `limits`: clients that misbehave
+//! - `pubsub`: subscriptions compared with a real Redis; revoked, flooded, cut off
 //! - `reload`: SIGHUP
 //! - `syntax`: requests that Redis does not understand, in its words
 //! - `tls`: handshakes and client certificates
@@ -42,6 +43,7 @@ mod explain;
 mod failure;
 mod legacy;
 mod limits;
+mod pubsub;
 mod reload;
 mod support;
 mod syntax;

@@ -74,8 +74,9 @@ pub(in crate::session) fn describe(state: &State, command: &str) -> String {
         crate::resp::Protocol::Resp2 => 2,
         crate::resp::Protocol::Resp3 => 3,
     };
+    let (sub, psub, ssub) = state.subscriptions.counts();
     format!(
-        "id={} addr={} laddr={} name={} db={} sub=0 psub=0 ssub=0 multi=-1 cmd={command} user={} lib-name={} \
+        "id={} addr={} laddr={} name={} db={} sub={sub} psub={psub} ssub={ssub} multi=-1 cmd={command} user={} lib-name={} \
          lib-ver={} resp={resp}",
         state.id.0,
         state.ends.client,

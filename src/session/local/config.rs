@@ -34,7 +34,8 @@ pub(in crate::session) type OwnValues = Vec<(&'static str, String)>;
 
 /// Whether a request is a `CONFIG SET` of a parameter of ours.
 pub(in crate::session) fn sets_own(judged: Judged<'_>) -> bool {
-    judged.spec().guard == Guard::ConfigSet && judged.request().args(2).step_by(2).any(|name| own(name).is_some())
+    judged.spec().guard == Guard::ConfigSet
+        && judged.request().args(2).step_by(2).any(|name| own(name).is_some())
 }
 
 /// Whether the reply to a request must be rewritten.

@@ -210,16 +210,17 @@ fn a_refused_command_dooms_the_transaction() {
 
 /// Queued at the upstream, EXEC would subscribe the link: replies and pushes that no request waits for.
 #[test]
-fn subscriptions_are_refused_in_a_transaction_as_outside() {
+fn subscriptions_are_refused_in_a_transaction_alone() {
     for name in ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"] {
-        let line = format!("{name} app:*");
-        let lower = name.to_lowercase();
-        let refused = format!("-ERR '{lower}' is not available through redkeep");
+        let line = format!("{name} app:* app:x");
+        let word = name.to_lowercase();
+        let refused = format!("-ERR '{word}' inside MULTI is not available through redkeep");
+        let sent = format!("Leased Confirmations {{ word: \"{word}\", count: 2 }}");
         assert_rows(
             "admin",
             &[
-                ("idle", &line, true, &refused, "="),
-                ("watching", &line, true, &refused, "="),
+                ("idle", &line, true, &sent, "="),
+                ("watching", &line, false, &sent, "="),
                 ("queueing", &line, false, &refused, "doomed"),
             ],
         );
