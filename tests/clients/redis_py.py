@@ -575,6 +575,78 @@ async def sync_client(settings):
     await raises(NoPermissionError, asyncio.to_thread(refused))
 
 
+# === Publish and subscribe ===
+
+
+async def next_message(pubsub):
+    """The next message or confirmation as (type, pattern, channel, data)."""
+    message = await pubsub.get_message(timeout=5)
+    if message is None:
+        raise AssertionError("no message came")
+    return message["type"], message["pattern"], message["channel"], message["data"]
+
+
+async def pubsub_works(settings, protocol):
+    channel, pattern = settings.key("channel"), f"{settings.prefix}*"
+    async with settings.client(protocol=protocol) as publisher, settings.client(protocol=protocol) as client:
+        async with client.pubsub() as pubsub:
+            await pubsub.subscribe(channel, f"{channel}:2")
+            same(await next_message(pubsub), ("subscribe", None, channel, 1))
+            same(await next_message(pubsub), ("subscribe", None, f"{channel}:2", 2))
+            await pubsub.psubscribe(pattern)
+            same(await next_message(pubsub), ("psubscribe", None, pattern, 3))
+            same(await publisher.publish(channel, "hello"), 2)
+            got = {await next_message(pubsub), await next_message(pubsub)}
+            same(got, {("message", None, channel, "hello"), ("pmessage", pattern, channel, "hello")})
+            await pubsub.punsubscribe()
+            same(await next_message(pubsub), ("punsubscribe", None, pattern, 2))
+            if protocol == 2:
+                # The reply to a subscriber's PING is an array; redis-py does not understand the one of RESP3.
+                await pubsub.ping("alive")
+                same((await next_message(pubsub))[3], "alive")
+            await pubsub.unsubscribe()
+            ended = {await next_message(pubsub), await next_message(pubsub)}
+            same({channel for _, _, channel, _ in ended}, {channel, f"{channel}:2"})
+            same(await publisher.publish(channel, "nobody"), 0)
+
+
+@step("publish and subscribe in RESP2")
+async def pubsub_resp2(settings):
+    await pubsub_works(settings, 2)
+
+
+@step("publish and subscribe in RESP3")
+async def pubsub_resp3(settings):
+    await pubsub_works(settings, 3)
+
+
+@step("a channel that the user may not have is refused")
+async def pubsub_forbidden(settings):
+    async with settings.client() as client, client.pubsub() as pubsub:
+        await pubsub.subscribe(settings.forbidden)
+        await raises(NoPermissionError, pubsub.get_message(timeout=5))
+
+
+@step("a thread that runs a blocking subscriber")
+async def pubsub_thread(settings):
+    channel = settings.key("thread")
+
+    def listen():
+        with settings.sync_client() as client, client.pubsub(ignore_subscribe_messages=True) as pubsub:
+            heard = []
+            pubsub.subscribe(**{channel: lambda message: heard.append(message["data"])})
+            thread = pubsub.run_in_thread(sleep_time=0.01)
+            deadline = time.monotonic() + 10
+            while len(heard) < 3 and time.monotonic() < deadline:
+                client.publish(channel, "heard")
+                time.sleep(0.05)
+            thread.stop()
+            thread.join(5)
+            return heard[:3]
+
+    same(await asyncio.to_thread(listen), ["heard"] * 3)
+
+
 @step("the blocking client from a rediss:// URL")
 async def sync_url(settings):
     client = redis.Redis.from_url(settings.url(), decode_responses=True)

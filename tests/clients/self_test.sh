@@ -30,7 +30,7 @@ secrets=$dir/secrets
 
 {
     echo "user default on >$(openssl rand -hex 16) ~* &* +@all"
-    echo "user app on >$(cat "$secrets/app-password") ~app:* &* +@all -@dangerous"
+    echo "user app on >$(cat "$secrets/app-password") ~app:* resetchannels &app:* +@all -@dangerous"
 } >"$dir/users.acl"
 
 # A port that nobody uses: bound once to learn it, and tried again should somebody have been faster.
