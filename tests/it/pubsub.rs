@@ -497,3 +497,24 @@ fn a_user_without_the_command_is_refused_and_may_still_unsubscribe() {
         }
     }
 }
+
+/// Redis before 7.2 writes the message between the elements of EXEC's reply, where no client can make sense of it.
+#[test]
+fn a_message_to_oneself_in_a_transaction_comes_behind_it_or_ends_the_session() {
+    for server in all() {
+        let (_dir, redis, proxy) = pair(&server, USERS);
+        let version = redis.client().ask("INFO server");
+        let mut app = proxy.tls();
+        app.ask("HELLO 3 AUTH app secret");
+        app.ask("SUBSCRIBE a1");
+        app.ask("MULTI");
+        app.ask("PUBLISH a1 x");
+        app.send(&["EXEC"]);
+        if version.contains("redis_version:7.0.") {
+            assert!(text(&app.read_to_end()).starts_with("-INDOUBT "), "{}", server.display());
+        } else {
+            assert_eq!(text(&app.read_reply()), "*1\r\n:1\r\n", "{}", server.display());
+            assert!(text(&app.read_reply()).starts_with(">3\r\n$7\r\nmessage\r\n"));
+        }
+    }
+}

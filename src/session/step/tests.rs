@@ -441,6 +441,8 @@ const LINES: &[&str] = &[
     "ACL WHOAMI",
     "ACL LIST",
     "SUBSCRIBE app:c",
+    "UNSUBSCRIBE",
+    "PUNSUBSCRIBE app:*",
     "MONITOR",
     "EVAL x 0",
     "NOSUCH",
@@ -461,10 +463,18 @@ proptest! {
         user in prop::sample::select(vec!["", "default", "admin", "app", "none"]),
         line in prop::sample::select(LINES),
         settled in any::<bool>(),
+        (subscribed, changing, resp3) in any::<(bool, bool, bool)>(),
     ) {
         let policy = policy(Version::V7_0, USERS, &[]);
         let mut state = state(&policy, user);
         state.transaction = STATES[before].1;
+        state.protocol = if resp3 { Protocol::Resp3 } else { Protocol::Resp2 };
+        if subscribed {
+            state.subscriptions.confirm(b"*3\r\n$9\r\nsubscribe\r\n$5\r\napp:c\r\n:1\r\n");
+        }
+        if changing {
+            state.subscriptions.sent(Then::Confirmations { word: "subscribe", count: 1 });
+        }
         let shown = format!("{state:?}");
         let request = RequestBuf::from_args(&words(line));
         let (mut scratch, mut out) = (RequestBuf::default(), BytesMut::from("earlier"));
