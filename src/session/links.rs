@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use super::{Route, State, Transaction};
+use crate::resp::Protocol;
 use crate::upstream::{Link, Pool};
 
 /// The links that a session uses.
@@ -49,11 +50,12 @@ impl Links {
     }
 
     /// Ends a transaction that was not executed: by closing the leased link, unless subscriptions need it.
-    pub(super) fn end_transaction(&mut self, transaction: Transaction, subscribed: bool) {
+    pub(super) fn end_transaction(&mut self, transaction: Transaction, state: &State) {
         match &self.lease {
-            Some(lease) if subscribed => {
-                // What was lost is not on this link.
-                if transaction.holds_link() && !transaction.lost {
+            Some(lease) if state.subscriptions.holds_link() => {
+                // What was lost is not on this link. A RESP2 subscriber, which can only have watched, may not say that
+                // it does so no more; nor can it use the link for another transaction before it is closed.
+                if transaction.holds_link() && !transaction.lost && state.protocol == Protocol::Resp3 {
                     lease.forget_transaction(transaction.queueing);
                 }
             }

@@ -281,7 +281,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 *closing = true;
             }
             Action::EndLease => {
-                links.end_transaction(transaction, state.subscriptions.holds_link());
+                links.end_transaction(transaction, state);
                 outbox.reply(reply);
             }
             Action::Forward { judged, route, then } => {

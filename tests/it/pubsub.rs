@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::client::text;
+use crate::support::random::Random;
 use crate::support::redis::all;
 use crate::support::{Client, Proxy, Redis, TempDir, pause, wait_for};
 
@@ -72,6 +73,17 @@ const SCRIPTS: &[&[&str]] = &[
     ],
     &["SUBSCRIBE a1", "MULTI", "SET app:k 1", "SET other 1", "EXEC", "b>PUBLISH a1 x", "GET app:k", "PING"],
     &["SUBSCRIBE a1", "WATCH app:k", "EXEC", "EXEC x", "DISCARD", "UNWATCH", "UNSUBSCRIBE", "DEL app:k"],
+    &[
+        "WATCH app:k",
+        "SUBSCRIBE a1",
+        "EXEC",
+        "b>SET app:k 1",
+        "UNSUBSCRIBE",
+        "MULTI",
+        "PING",
+        "EXEC",
+        "DEL app:k",
+    ],
     &["SUBSCRIBE a1", "PUBLISH a1 self", "PUBLISH a2 self", "INCR app:n", "DEL app:n"],
     &[
         "SUBSCRIBE a1",
@@ -108,6 +120,8 @@ fn compare(server: &Path, redis: &Redis, proxy: &Proxy, hello: &str, lines: &[&s
             if let Some(line) = line.strip_prefix("b>") {
                 seen.push(drain(&mut one, &std::mem::take(&mut batch)));
                 seen.push(format!("b: {}", other.ask(line)));
+                // An error may overtake a message, see docs/COMPATIBILITY.md; what the upstream answers does not.
+                seen.push(drain(&mut one, ""));
                 continue;
             }
             batch.push_str(line);
@@ -180,6 +194,58 @@ fn sequences_are_answered_byte_for_byte_as_by_a_direct_connection() {
     }
     println!("{compared} sequences compared");
     assert!(compared >= SCRIPTS.len() * 4);
+}
+
+/// Lines for random scripts; in RESP3 none that the proxy answers itself.
+const ANY: &[&str] = &[
+    "SUBSCRIBE a1",
+    "SUBSCRIBE a1 a2 a3 a1",
+    "PSUBSCRIBE a*",
+    "PSUBSCRIBE pat* a*",
+    "SSUBSCRIBE a1 a2",
+    "UNSUBSCRIBE",
+    "UNSUBSCRIBE a1",
+    "UNSUBSCRIBE a1 none a2",
+    "PUNSUBSCRIBE",
+    "PUNSUBSCRIBE a*",
+    "SUNSUBSCRIBE",
+    "SUNSUBSCRIBE a2",
+    "PING",
+    "PING x",
+    "PING x y",
+    "GET app:k",
+    "SET app:k 1",
+    "WATCH app:k",
+    "UNWATCH",
+    "PUBLISH a1 self",
+    "LRANGE app:message 0 -1",
+    "MULTI\r\nGET app:k\r\nSET app:k 2\r\nEXEC",
+    "MULTI\r\nGET forbidden\r\nEXEC",
+    "MULTI\r\nDISCARD",
+    "BLPOP app:none 0.001",
+    "b>PUBLISH a1 one",
+    "b>PUBLISH a3 three",
+    "b>PUBLISH pat1 four",
+    "b>SPUBLISH a1 shard",
+    "b>SET app:k 3",
+];
+
+#[test]
+fn random_sequences_are_answered_as_by_a_direct_connection() {
+    let seed = Random::seed("PUBSUB_SEED").unwrap_or(2026);
+    println!("PUBSUB_SEED={seed}");
+    let mut random = Random::new(seed);
+    for server in all() {
+        let (_dir, redis, proxy) = pair(&server, USERS);
+        redis.client().ask("RPUSH app:message message a1 x");
+        for round in 0..40 {
+            let lines = std::iter::once("b>SET app:k 0").chain((0..12).map(|_| random.pick(ANY)));
+            let lines: Vec<&str> = lines.collect();
+            let hello = if round % 2 == 0 { "2" } else { "3" };
+            compare(&server, &redis, &proxy, hello, &lines, round % 4 < 2);
+        }
+        proxy.assert_no_panic();
+    }
 }
 
 #[test]
