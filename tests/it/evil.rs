@@ -8,11 +8,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::client::text;
 use crate::support::proxy::USERS;
-use crate::support::{Client, Proxy, TempDir, pause, wait_for};
+use crate::support::{Client, Proxy, SOON, TempDir, pause, wait_for};
 
 const NOT_SENT: &str = "-LOADING redkeep: upstream unavailable, command not sent\r\n";
 const IN_DOUBT: &str = "-INDOUBT redkeep: upstream connection lost, command may have been executed\r\n";
@@ -366,7 +366,9 @@ fn a_link_of_subscriptions_that_breaks_says_nothing_wrong() {
         client.send(&["SUBSCRIBE", &format!("app:{name}")]);
         evil.assert_closed(count + 1);
         if *subscribed {
+            let start = Instant::now();
             assert_eq!(text(&client.read_to_end()), right(name), "{name}");
+            assert!(start.elapsed() < SOON / 2, "{name}: the session is still there");
         } else {
             let reply = text(&client.read_reply());
             let reply = if reply.contains("message") { text(&client.read_reply()) } else { reply };
