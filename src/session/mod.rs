@@ -314,7 +314,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Action::Replay { exec, errors } => {
                 if witness.saw_refusal() {
                     transaction::abort(state, reply);
-                    links.end_transaction(transaction, state.subscriptions.holds_link());
+                    links.end_transaction(transaction, state);
                     outbox.reply(reply);
                 } else if !links
                     .lease
