@@ -254,10 +254,13 @@ impl Policy {
     }
 
     /// What the ACL alone says of a request that a user would send: without login and gates, as `ACL DRYRUN` asks.
-    /// `spec` is what the request resolved to, and takes its number of arguments; `database` is the session's.
+    ///
+    /// `spec` is what the request resolved to, and takes its number of arguments; a renamed command comes under its original
+    /// name. `database` is the session's. Whether the user is `on` plays no role. Allocates nothing.
     ///
     /// # Errors
-    /// The denial that Redis would report.
+    /// The denial that Redis would report, with the index of the argument at fault. Two are none to `ACL DRYRUN`, which
+    /// answers `OK`: [`Denial::SortPattern`], which Redis finds when it runs the command, and [`Denial::Unclear`].
     pub fn permits(
         &self,
         user: &User,
@@ -336,11 +339,7 @@ impl Policy {
                 Err(Reason::Unauthenticated(Some(spec)))
             };
         };
-        if user.is_all_powerful() {
-            return Ok(());
-        }
-        let uses = |visitor: &mut Visitor<'_>| self.visit_uses(facts, spec, request, visitor);
-        user.permits(request, spec, uses).map_err(|denial| match denial {
+        self.permits(user, facts.database, spec, request).map_err(|denial| match denial {
             Denial::Channel { index } => Reason::Channel(index),
             Denial::Command => Reason::Command(spec),
             Denial::Database { index } => Reason::Database(index),

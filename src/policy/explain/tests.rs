@@ -272,7 +272,8 @@ fn suggestions_are_the_smallest_rules() {
         ("+@all ~* &*", "GET a", &["-get"]),
         ("+@all ~* &* (+get ~*)", "GET a", &["-get clearselectors"]),
         ("+@all ~* &*", "RESET", &[]),
-        ("-@all", "SUBSCRIBE a", &[]),
+        ("-@all", "SUBSCRIBE a", &["+subscribe &a", "(+subscribe &a)"]),
+        ("-@all", "MONITOR", &[]),
         ("+@all ~* &*", "KEYS *", &[]),
         ("+@all ~* &*", "CONFIG SET dir /", &[]),
     ] {
@@ -285,7 +286,7 @@ fn a_gate_behind_the_rules_is_told_with_the_rules() {
     let policy = policy(Version::V7_2, &[("default", "off")], RENAMES);
     let user = read(b"user u on -@all", &policy);
     for (line, denied, gate) in [
-        ("SUBSCRIBE a", "Command", "Unavailable"),
+        ("MONITOR", "Command", "Unavailable"),
         ("CONFIG SET dir /", "Command", "ProtectedConfig"),
         ("CONFIG SET masterauth x", "Command", "CredentialConfig"),
         ("EVAL x 0", "Command", "None"),
