@@ -5,7 +5,7 @@ CARGO ?= cargo
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test setup setup-run check-deploy test-clients demo-check lint fuzz bench-judge clean
+.PHONY: help run test setup setup-run check-deploy test-clients demo-check lint acl-diff fuzz bench-judge clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,14 @@ check-deploy: setup ## hadolint, compose config, yamllint, shellcheck, and no se
 
 test-clients: setup ## prove the client acceptance scripts against a real Redis with TLS
 	@tests/clients/self_test.sh
+
+ACL_DIFF_DECISIONS ?= 100000000
+# Another one each time; a failure prints it.
+ACL_DIFF_SEED ?= $(shell od -An -N6 -tu8 /dev/urandom | tr -d ' ')
+
+acl-diff: setup ## compare 100 million random decisions with ACL DRYRUN of three real servers (some minutes)
+	ACL_DIFF_DECISIONS=$(ACL_DIFF_DECISIONS) ACL_DIFF_SEED=$(ACL_DIFF_SEED) CARGO_PROFILE_DEV_OPT_LEVEL=2 \
+		$(CARGO) test --locked --test it decisions_over_the_whole_table -- --nocapture
 
 demo-check: setup-run ## run the scene of `make run` once and fail if any result is not the expected one
 	$(CARGO) run --locked -- demo --check

@@ -219,7 +219,7 @@ fn compare_keys(server: &Server) {
             }
         }
     }
-    println!("{name}: {compared} compared, {errors} that Redis finds no keys in, stricter: {stricter:?}");
+    eprintln!("{name}: {compared} compared, {errors} that Redis finds no keys in, stricter: {stricter:?}");
     assert!(compared >= 1_000, "only {compared} compared");
 }
 
@@ -289,7 +289,7 @@ fn watch_keys(server: &Server) {
             }
         }
     }
-    println!("{name}: {} commands changed keys: {changes:?}", changes.len());
+    eprintln!("{name}: {} commands changed keys: {changes:?}", changes.len());
     assert!(changes.len() >= 35, "only {} commands changed anything", changes.len());
 }
 

@@ -1,6 +1,7 @@
 //! The program as its users meet it: the real binary, a real Redis, real TLS, real clients.
 //!
 //! - `acl_commands`: ACL commands, CONFIG of users, EXEC after a change of rights, compared with real servers
+//! - `acl_diff`: random rules and commands over the whole table, each decision compared with `ACL DRYRUN`
 //! - `acl_oracle`: random rules, each decision compared with `ACL DRYRUN`
 //! - `acl_text`: random rules, each line compared with `ACL LIST` and `ACL GETUSER`
 //! - `check`: `redkeep check` on broken configurations
@@ -14,6 +15,7 @@
 //! - `failure`: upstream killed, restarted, hung
 //! - `legacy`: an upstream with a password, without ACL files, with renamed commands
 //! - `limits`: clients that misbehave
+//! - `modules`: commands that only the upstream knows
 //! - `pubsub`: subscriptions compared with a real Redis; revoked, flooded, cut off
 //! - `reload`: SIGHUP
 //! - `syntax`: requests that Redis does not understand, in its words
@@ -30,6 +32,7 @@
 )]
 
 mod acl_commands;
+mod acl_diff;
 mod acl_oracle;
 mod acl_text;
 mod check;
@@ -43,6 +46,7 @@ mod explain;
 mod failure;
 mod legacy;
 mod limits;
+mod modules;
 mod pubsub;
 mod reload;
 mod support;

@@ -6,6 +6,7 @@ pub mod invocation;
 pub mod proxy;
 pub mod random;
 pub mod redis;
+pub mod rules;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,0 +1,151 @@
+//! Where Redkeep is stricter than `ACL DRYRUN`, on purpose: the only disagreements that the differential test accepts.
+
+use std::ops::ControlFlow;
+
+use redkeep::acl::Denial;
+use redkeep::command::keys::for_each_key;
+use redkeep::command::{CommandTable, Spec};
+use redkeep::resp::RequestBuf;
+
+use super::Ours;
+
+/// Why a disagreement is none.
+pub enum Excuse {
+    Stricter(&'static str),
+    /// The keys cannot be told. Redis lets the command run, or denies a key that it does find, and the command itself
+    /// answers with an error; Redkeep denies.
+    KeysUnclear,
+}
+
+pub fn excuse(ours: Ours, spec: &Spec, args: &[Vec<u8>], theirs: &[u8]) -> Option<Excuse> {
+    let Ours::Denied(denial) = ours else { return None };
+    if theirs.starts_with(b"-") {
+        return None;
+    }
+    let request = RequestBuf::from_args(args);
+    let keys = for_each_key(spec, request.as_request(), |_| ControlFlow::<()>::Continue(()));
+    if keys.is_err() && denial != Denial::Command {
+        return Some(Excuse::KeysUnclear);
+    }
+    STRICTER
+        .iter()
+        .find(|entry| {
+            let named = entry.commands.is_empty() || entry.commands.contains(&&*spec.name);
+            named && (entry.when)(&denial, args)
+        })
+        .map(|entry| Excuse::Stricter(entry.reason))
+}
+
+/// Requests that Redkeep denies though `ACL DRYRUN` allows them, or denies for another of their arguments.
+struct Stricter {
+    /// The commands; none for every command.
+    commands: &'static [&'static str],
+    /// What is special about the request, its denial and the arguments.
+    when: fn(&Denial, &[Vec<u8>]) -> bool,
+    /// Why.
+    reason: &'static str,
+    /// The beginning of its row in docs/COMPATIBILITY.md, B.2 or B.3.
+    source: &'static str,
+}
+
+/// SECURITY: whoever adds an entry makes the proof weaker. It must be what docs/COMPATIBILITY.md promises, and the
+/// test insists that Redkeep denies.
+const STRICTER: &[Stricter] = &[
+    Stricter {
+        commands: &["georadius", "georadiusbymember"],
+        when: |denial, args| matches!(denial, Denial::Key { .. }) && says(args, &["STORE", "STOREDIST"]) > 0,
+        reason: "Redis checks the first STORE and stores to the last",
+        source: "| GEORADIUS, GEORADIUSBYMEMBER with several STORE or STOREDIST |",
+    },
+    Stricter {
+        commands: &["sort"],
+        when: |denial, args| matches!(denial, Denial::Key { .. }) && says(args, &["STORE"]) > 0,
+        reason: "Redis searches for the word STORE, also among the values of other options",
+        source: "| SORT with several STORE, or a value that looks like an option |",
+    },
+    Stricter {
+        commands: &["sort_ro"],
+        when: |denial, args| matches!(denial, Denial::Key { .. }) && says(args, &["STORE"]) > 0,
+        reason: "STORE is a syntax error of SORT_RO, which it finds when it runs",
+        source: "| SORT_RO with STORE |",
+    },
+    Stricter {
+        commands: &["sort", "sort_ro"],
+        when: |denial, _| matches!(denial, Denial::SortPattern { .. }),
+        reason: "the command itself checks BY and GET when it runs; DRYRUN does not run it",
+        source: "| SORT, SORT_RO with BY or GET, in the eyes of `ACL DRYRUN` |",
+    },
+    Stricter {
+        commands: &["xread", "xreadgroup"],
+        when: |_, args| says(args, &["STREAMS"]) > 1 || says(&args[..4], &["STREAMS"]) == 1,
+        reason: "Redis takes a group or consumer called STREAMS for the option, and overlooks one before GROUP",
+        source: "| XREAD, XREADGROUP with a group or consumer called STREAMS, or with STREAMS before GROUP |",
+    },
+    Stricter {
+        commands: &["migrate"],
+        when: |_, args| says(args, &["KEYS"]) > 0,
+        reason: "Redis takes a password called KEYS for the option, and one form of keys of two",
+        source: "| MIGRATE with a password called KEYS, or a key and KEYS at once |",
+    },
+    Stricter {
+        commands: &["pfmerge"],
+        when: |_, args| args.len() == 2,
+        reason: "Redis finds no key, and creates it",
+        source: "| PFMERGE with a destination only |",
+    },
+    Stricter {
+        commands: &["zdiffstore", "zinterstore", "zunionstore"],
+        when: |denial, args| *denial == (Denial::Key { index: 1 }) && args[2] == b"0",
+        reason: "Redis finds no key for a number of keys that is an error to the command",
+        source: "| ZDIFFSTORE, ZINTERSTORE, ZUNIONSTORE with 0 keys |",
+    },
+    Stricter {
+        commands: &["zadd"],
+        when: |denial, args| *denial == (Denial::Key { index: 1 }) && says(args, &["INCR"]) > 0,
+        reason: "it returns the score, so it reads",
+        source: "| ZADD with INCR |",
+    },
+    Stricter {
+        commands: &["xclaim", "xautoclaim"],
+        when: |denial, _| *denial == Denial::Key { index: 1 },
+        reason: "they return entries, so they read",
+        source: "| XCLAIM, XAUTOCLAIM |",
+    },
+    Stricter {
+        commands: &["debug"],
+        when: |denial, _| matches!(denial, Denial::Key { .. }),
+        reason: "it shows the key, which Redis does not check",
+        source: "| DEBUG OBJECT, DIGEST-VALUE, LISTPACK, QUICKLIST, SDSLEN, ZIPLIST, HTSTATS-KEY |",
+    },
+    Stricter {
+        commands: &[],
+        when: |denial, args| *denial == Denial::Command && args.get(1).is_some_and(|arg| arg.contains(&0)),
+        reason: "Redis compares the first argument of a rule as a C string, so that a NUL hides the rest",
+        source: "| a NUL in the argument of a rule such as `+select\\|0` |",
+    },
+    Stricter {
+        commands: &["psubscribe"],
+        when: |_, args| args.iter().any(|arg| arg.contains(&0)),
+        reason: "Redis compares the pattern as a C string",
+        source: "| PSUBSCRIBE: the pattern must equal a rule |",
+    },
+];
+
+/// How many arguments are one of these words to Redis, which compares C strings.
+fn says(args: &[Vec<u8>], words: &[&str]) -> usize {
+    let word = |arg: &[u8]| arg.split(|byte| *byte == 0).next().unwrap_or_default().to_ascii_uppercase();
+    args.iter().filter(|arg| words.iter().any(|known| word(arg) == known.as_bytes())).count()
+}
+
+#[test]
+fn what_is_stricter_is_documented() {
+    let document =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/COMPATIBILITY.md")).unwrap();
+    assert!(STRICTER.len() <= 20, "{} entries: the proof is getting weak", STRICTER.len());
+    for entry in STRICTER {
+        assert!(document.contains(entry.source), "{}: {} is not documented", entry.reason, entry.source);
+        for name in entry.commands {
+            assert!(CommandTable::builtin().find(name.as_bytes()).is_some(), "{name}");
+        }
+    }
+}
