@@ -53,13 +53,17 @@ struct Stricter {
 const STRICTER: &[Stricter] = &[
     Stricter {
         commands: &["georadius", "georadiusbymember"],
-        when: |denial, args| matches!(denial, Denial::Key { .. }) && says(args, &["STORE", "STOREDIST"]) > 0,
+        when: |denial, args| {
+            let options = if says(&args[..1], &["GEORADIUS"]) == 1 { 6 } else { 5 };
+            matches!(denial, Denial::Key { .. })
+                && !is_plain(args, options, GEORADIUS, &["STORE", "STOREDIST"])
+        },
         reason: "Redis checks the first STORE and stores to the last",
         source: "| GEORADIUS, GEORADIUSBYMEMBER with several STORE or STOREDIST |",
     },
     Stricter {
         commands: &["sort"],
-        when: |denial, args| matches!(denial, Denial::Key { .. }) && says(args, &["STORE"]) > 0,
+        when: |denial, args| matches!(denial, Denial::Key { .. }) && !is_plain(args, 2, SORT, &["STORE"]),
         reason: "Redis searches for the word STORE, also among the values of other options",
         source: "| SORT with several STORE, or a value that looks like an option |",
     },
@@ -83,7 +87,7 @@ const STRICTER: &[Stricter] = &[
     },
     Stricter {
         commands: &["migrate"],
-        when: |_, args| says(args, &["KEYS"]) > 0,
+        when: |_, args| says(args, &["KEYS"]) > usize::from(args[3].is_empty()),
         reason: "Redis takes a password called KEYS for the option, and one form of keys of two",
         source: "| MIGRATE with a password called KEYS, or a key and KEYS at once |",
     },
@@ -135,6 +139,39 @@ const STRICTER: &[Stricter] = &[
 fn says(args: &[Vec<u8>], words: &[&str]) -> usize {
     let word = |arg: &[u8]| arg.split(|byte| *byte == 0).next().unwrap_or_default().to_ascii_uppercase();
     args.iter().filter(|arg| words.iter().any(|known| word(arg) == known.as_bytes())).count()
+}
+
+/// Options with the number of their values.
+type Options = &'static [(&'static str, usize)];
+
+const GEORADIUS: Options = &[
+    ("ANY", 0),
+    ("ASC", 0),
+    ("COUNT", 1),
+    ("DESC", 0),
+    ("STORE", 1),
+    ("STOREDIST", 1),
+    ("WITHCOORD", 0),
+    ("WITHDIST", 0),
+    ("WITHHASH", 0),
+];
+const SORT: Options =
+    &[("ALPHA", 0), ("ASC", 0), ("BY", 1), ("DESC", 0), ("GET", 1), ("LIMIT", 2), ("STORE", 1)];
+
+/// Whether there are only known options from argument `at` on, at most one of them a `word`, and no value looks like one.
+fn is_plain(args: &[Vec<u8>], mut at: usize, options: Options, words: &[&str]) -> bool {
+    let before = says(&args[..at], words);
+    let mut seen = 0;
+    while let Some(arg) = args.get(at) {
+        let Some((word, values)) =
+            options.iter().find(|(word, _)| says(std::slice::from_ref(arg), &[word]) == 1)
+        else {
+            return false;
+        };
+        seen += usize::from(words.contains(word));
+        at += 1 + values;
+    }
+    at == args.len() && before == 0 && seen <= 1 && says(args, words) == seen
 }
 
 #[test]
