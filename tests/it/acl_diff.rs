@@ -142,11 +142,11 @@ fn compare(server: &Server, seed: u64, enough: u64, progress: &AtomicU64) -> Tal
                 if agrees(ours, &worded, theirs) {
                     continue;
                 }
-                let spec = if let Resolution::Known(spec) = asked.resolution { Some(spec) } else { None };
-                match spec.and_then(|spec| Some((spec, excuse(ours, spec, &asked.args, theirs)?))) {
-                    Some((_, Excuse::Stricter(reason))) => *tally.stricter.entry(reason).or_default() += 1,
-                    Some((spec, Excuse::KeysUnclear)) => {
-                        *tally.keys_unclear.entry(spec.name.to_string()).or_default() += 1;
+                match excuse(ours, asked.resolution, &asked.args, rules, theirs) {
+                    Some(Excuse::Stricter(reason)) => *tally.stricter.entry(reason).or_default() += 1,
+                    Some(Excuse::KeysUnclear) => {
+                        let name = String::from_utf8_lossy(&asked.args[0]).to_lowercase();
+                        *tally.keys_unclear.entry(name).or_default() += 1;
                     }
                     None => {
                         let name = asked.args[0].to_ascii_lowercase();

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use redkeep::acl::Denial;
 use redkeep::command::keys::for_each_key;
-use redkeep::command::{CommandTable, Spec};
+use redkeep::command::{CommandTable, Resolution};
 use redkeep::resp::RequestBuf;
 
 use super::Ours;
@@ -17,31 +17,40 @@ pub enum Excuse {
     KeysUnclear,
 }
 
-pub fn excuse(ours: Ours, spec: &Spec, args: &[Vec<u8>], theirs: &[u8]) -> Option<Excuse> {
-    let Ours::Denied(denial) = ours else { return None };
-    if theirs.starts_with(b"-") {
-        return None;
-    }
-    let request = RequestBuf::from_args(args);
-    let keys = for_each_key(spec, request.as_request(), |_| ControlFlow::<()>::Continue(()));
-    if keys.is_err() && denial != Denial::Command {
-        return Some(Excuse::KeysUnclear);
-    }
-    STRICTER
-        .iter()
-        .find(|entry| {
-            let named = entry.commands.is_empty() || entry.commands.contains(&&*spec.name);
-            named && (entry.when)(&denial, args)
-        })
-        .map(|entry| Excuse::Stricter(entry.reason))
+pub fn excuse(
+    ours: Ours,
+    resolution: Resolution<'_>,
+    args: &[Vec<u8>],
+    rules: &[Vec<u8>],
+    theirs: &[u8],
+) -> Option<Excuse> {
+    // SECURITY: what Redkeep allows is never excused.
+    let name = match (ours, resolution) {
+        (Ours::Denied(denial), Resolution::Known(spec)) if !theirs.starts_with(b"-") => {
+            let request = RequestBuf::from_args(args);
+            let keys = for_each_key(spec, request.as_request(), |_| ControlFlow::<()>::Continue(()));
+            if keys.is_err() && denial != Denial::Command {
+                return Some(Excuse::KeysUnclear);
+            }
+            &*spec.name
+        }
+        (Ours::Unknown, _) => "",
+        _ => return None,
+    };
+    let named = |entry: &&Stricter| entry.commands.is_empty() || entry.commands.contains(&name);
+    let entry = STRICTER.iter().filter(named).find(|entry| (entry.when)(&ours, args, rules))?;
+    Some(Excuse::Stricter(entry.reason))
 }
+
+/// Arguments, or rules.
+type Words<'w> = &'w [Vec<u8>];
 
 /// Requests that Redkeep denies though `ACL DRYRUN` allows them, or denies for another of their arguments.
 struct Stricter {
     /// The commands; none for every command.
     commands: &'static [&'static str],
-    /// What is special about the request, its denial and the arguments.
-    when: fn(&Denial, &[Vec<u8>]) -> bool,
+    /// What is special: the verdict, the arguments, the rules.
+    when: fn(&Ours, Words<'_>, Words<'_>) -> bool,
     /// Why.
     reason: &'static str,
     /// The beginning of its row in docs/COMPATIBILITY.md, B.2 or B.3.
@@ -53,9 +62,9 @@ struct Stricter {
 const STRICTER: &[Stricter] = &[
     Stricter {
         commands: &["georadius", "georadiusbymember"],
-        when: |denial, args| {
+        when: |ours, args, _| {
             let options = if says(&args[..1], &["GEORADIUS"]) == 1 { 6 } else { 5 };
-            matches!(denial, Denial::Key { .. })
+            matches!(ours, Ours::Denied(Denial::Key { .. }))
                 && !is_plain(args, options, GEORADIUS, &["STORE", "STOREDIST"])
         },
         reason: "Redis checks the first STORE and stores to the last",
@@ -63,73 +72,81 @@ const STRICTER: &[Stricter] = &[
     },
     Stricter {
         commands: &["sort"],
-        when: |denial, args| matches!(denial, Denial::Key { .. }) && !is_plain(args, 2, SORT, &["STORE"]),
+        when: |ours, args, _| {
+            matches!(ours, Ours::Denied(Denial::Key { .. })) && !is_plain(args, 2, SORT, &["STORE"])
+        },
         reason: "Redis searches for the word STORE, also among the values of other options",
         source: "| SORT with several STORE, or a value that looks like an option |",
     },
     Stricter {
         commands: &["sort_ro"],
-        when: |denial, args| matches!(denial, Denial::Key { .. }) && says(args, &["STORE"]) > 0,
+        when: |ours, args, _| matches!(ours, Ours::Denied(Denial::Key { .. })) && says(args, &["STORE"]) > 0,
         reason: "STORE is a syntax error of SORT_RO, which it finds when it runs",
         source: "| SORT_RO with STORE |",
     },
     Stricter {
         commands: &["sort", "sort_ro"],
-        when: |denial, _| matches!(denial, Denial::SortPattern { .. }),
+        when: |ours, _, _| matches!(ours, Ours::Denied(Denial::SortPattern { .. })),
         reason: "the command itself checks BY and GET when it runs; DRYRUN does not run it",
         source: "| SORT, SORT_RO with BY or GET, in the eyes of `ACL DRYRUN` |",
     },
     Stricter {
         commands: &["xread", "xreadgroup"],
-        when: |_, args| says(args, &["STREAMS"]) > 1 || says(&args[..4], &["STREAMS"]) == 1,
+        when: |_, args, _| says(args, &["STREAMS"]) > 1 || says(&args[..4], &["STREAMS"]) == 1,
         reason: "Redis takes a group or consumer called STREAMS for the option, and overlooks one before GROUP",
         source: "| XREAD, XREADGROUP with a group or consumer called STREAMS, or with STREAMS before GROUP |",
     },
     Stricter {
         commands: &["migrate"],
-        when: |_, args| says(args, &["KEYS"]) > usize::from(args[3].is_empty()),
+        when: |_, args, _| says(args, &["KEYS"]) > usize::from(args[3].is_empty()),
         reason: "Redis takes a password called KEYS for the option, and one form of keys of two",
         source: "| MIGRATE with a password called KEYS, or a key and KEYS at once |",
     },
     Stricter {
         commands: &["pfmerge"],
-        when: |_, args| args.len() == 2,
+        when: |_, args, _| args.len() == 2,
         reason: "Redis finds no key, and creates it",
         source: "| PFMERGE with a destination only |",
     },
     Stricter {
         commands: &["zdiffstore", "zinterstore", "zunionstore"],
-        when: |denial, args| *denial == (Denial::Key { index: 1 }) && args[2] == b"0",
+        when: |ours, args, _| *ours == Ours::Denied(Denial::Key { index: 1 }) && args[2] == b"0",
         reason: "Redis finds no key for a number of keys that is an error to the command",
         source: "| ZDIFFSTORE, ZINTERSTORE, ZUNIONSTORE with 0 keys |",
     },
     Stricter {
         commands: &["zadd"],
-        when: |denial, args| *denial == (Denial::Key { index: 1 }) && says(args, &["INCR"]) > 0,
+        when: |ours, args, _| *ours == Ours::Denied(Denial::Key { index: 1 }) && says(args, &["INCR"]) > 0,
         reason: "it returns the score, so it reads",
         source: "| ZADD with INCR |",
     },
     Stricter {
         commands: &["xclaim", "xautoclaim"],
-        when: |denial, _| *denial == Denial::Key { index: 1 },
+        when: |ours, _, _| *ours == Ours::Denied(Denial::Key { index: 1 }),
         reason: "they return entries, so they read",
         source: "| XCLAIM, XAUTOCLAIM |",
     },
     Stricter {
         commands: &["debug"],
-        when: |denial, _| matches!(denial, Denial::Key { .. }),
+        when: |ours, _, _| matches!(ours, Ours::Denied(Denial::Key { .. })),
         reason: "it shows the key, which Redis does not check",
         source: "| DEBUG OBJECT, DIGEST-VALUE, LISTPACK, QUICKLIST, SDSLEN, ZIPLIST, HTSTATS-KEY |",
     },
     Stricter {
         commands: &[],
-        when: |denial, args| *denial == Denial::Command && args.get(1).is_some_and(|arg| arg.contains(&0)),
+        when: |_, args, rules| is_hidden_by_nul(args, rules),
         reason: "Redis compares the first argument of a rule as a C string, so that a NUL hides the rest",
         source: "| a NUL in the argument of a rule such as `+select\\|0` |",
     },
     Stricter {
+        commands: &[],
+        when: |ours, args, _| *ours == Ours::Unknown && args.iter().take(2).any(|arg| arg.contains(&0)),
+        reason: "Redis compares names as C strings, if its hash table happens to lead there",
+        source: "| a NUL in the name of a command or subcommand |",
+    },
+    Stricter {
         commands: &["psubscribe"],
-        when: |_, args| args.iter().any(|arg| arg.contains(&0)),
+        when: |_, args, _| args.iter().any(|arg| arg.contains(&0)),
         reason: "Redis compares the pattern as a C string",
         source: "| PSUBSCRIBE: the pattern must equal a rule |",
     },
@@ -139,6 +156,14 @@ const STRICTER: &[Stricter] = &[
 fn says(args: &[Vec<u8>], words: &[&str]) -> usize {
     let word = |arg: &[u8]| arg.split(|byte| *byte == 0).next().unwrap_or_default().to_ascii_uppercase();
     args.iter().filter(|arg| words.iter().any(|known| word(arg) == known.as_bytes())).count()
+}
+
+/// Whether a rule such as `+select|0` is about the first argument, to whom a NUL ends it.
+fn is_hidden_by_nul(args: &[Vec<u8>], rules: &[Vec<u8>]) -> bool {
+    let Some(end) = args.get(1).and_then(|arg| arg.iter().position(|byte| *byte == 0)) else { return false };
+    let argument = [b"|", &args[1][..end]].concat().to_ascii_lowercase();
+    let tokens = rules.iter().flat_map(|rule| rule.split(|byte| b" ()".contains(byte)));
+    tokens.into_iter().any(|token| token.to_ascii_lowercase().ends_with(&argument))
 }
 
 /// Options with the number of their values.
