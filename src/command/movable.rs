@@ -9,7 +9,7 @@
 //! STORE by STORE d`), which Redis' own ACL has got wrong more than once. And every STORE counts, since Redis checks
 //! the first and obeys the last (GEORADIUS, Redis 7.0.15).
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use super::keys::{Key, KeysError, SortPattern, Stop, Walk, is_word};
 use super::spec::{Access, Movable, Spec, flag};
@@ -153,6 +153,8 @@ where
     F: FnMut(Key<'r>) -> ControlFlow<B>,
 {
     walk.key(1, Access::READ)?;
+    // The unit stands before the options, but Valkey's ACL looks for STORE from here on.
+    after_stray_word(walk, 5..at, &["STORE", "STOREDIST"])?;
     loop {
         match option_at(walk.request, at, GEORADIUS) {
             Ok(None) => return Ok(()),
@@ -160,6 +162,7 @@ where
                 if matches!(option.word, "STORE" | "STOREDIST") {
                     walk.key(option.value, Access::WRITE)?;
                 }
+                after_stray_word(walk, option.value..option.next, &["STORE", "STOREDIST"])?;
                 at = option.next;
             }
             Err(_) => {
@@ -215,7 +218,28 @@ where
         if option.word == "STORE" {
             walk.key(option.value, Access::WRITE)?;
         }
+        after_stray_word(walk, option.value..option.next, &["STORE"])?;
         at = option.next;
+    }
+    Ok(())
+}
+
+/// Visits what stands after values that are one of `words`, STORE or STOREDIST: the command does not use it, but Redis' ACL takes the value
+/// for the option and checks it (`COUNT STORE ANY`), and whom Redis denies nobody else may allow.
+fn after_stray_word<'r, B, F>(
+    walk: &mut Walk<'r, F>,
+    values: Range<usize>,
+    words: &[&str],
+) -> Result<(), Stop<B>>
+where
+    F: FnMut(Key<'r>) -> ControlFlow<B>,
+{
+    for value in values {
+        let next = value.saturating_add(1);
+        let stray = walk.request.arg(value).is_some_and(|arg| words.iter().any(|word| is_word(arg, word)));
+        if stray && next < walk.request.len() {
+            walk.key(next, Access::WRITE)?;
+        }
     }
     Ok(())
 }
