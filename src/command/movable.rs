@@ -218,14 +218,16 @@ where
         if option.word == "STORE" {
             walk.key(option.value, Access::WRITE)?;
         }
-        after_stray_word(walk, option.value..option.next, &["STORE"])?;
+        // SORT_RO cannot store, and nobody looks for the word there.
+        let words: &[&str] = if spec.flags.contains(flag::READONLY) { &[] } else { &["STORE"] };
+        after_stray_word(walk, option.value..option.next, words)?;
         at = option.next;
     }
     Ok(())
 }
 
-/// Visits what stands after values that are one of `words`, STORE or STOREDIST: the command does not use it, but Redis' ACL takes the value
-/// for the option and checks it (`COUNT STORE ANY`), and whom Redis denies nobody else may allow.
+/// Visits what stands after values that are one of `words`, STORE or STOREDIST: the command does not use it, but Redis'
+/// ACL takes the value for the option and checks it (`COUNT STORE ANY`), and whom Redis denies nobody else may allow.
 fn after_stray_word<'r, B, F>(
     walk: &mut Walk<'r, F>,
     values: Range<usize>,

@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use redkeep::acl::User;
+use redkeep::acl::{Defaults, User};
 use redkeep::command::{CommandTable, Resolution, Spec, flag, reported};
-use redkeep::policy::Version;
+use redkeep::policy::{Gates, Policy, Upstream, Version};
 use redkeep::resp::{RequestBuf, Value};
 
 use super::{NOBODY, USERS};
@@ -17,7 +17,8 @@ use crate::support::{Client, Redis, SOON, rules};
 pub struct Server {
     pub name: String,
     pub redis: Redis,
-    pub table: CommandTable,
+    /// Of the server's own commands; it has no users.
+    pub policy: Policy,
     /// The commands and subcommands of the server itself.
     pub names: Vec<String>,
     /// The beginning of its texts, for the user of this number.
@@ -45,12 +46,14 @@ impl Server {
                     }
                 })
                 .collect();
-        Server { name, redis, table, names, who }
+        let facts = Upstream { version, valkey: None, login_first: false, databases: 16, hello: None };
+        let policy = Policy::new(Some(facts), table, Gates::default(), Vec::new());
+        Server { name, redis, policy, names, who }
     }
 
     /// The commands of the server itself, and how often each is drawn: those with options more often.
     pub fn drawn(&self) -> Vec<&Spec> {
-        let known = self.names.iter().map(|name| self.table.find(name.as_bytes()).unwrap());
+        let known = self.names.iter().map(|name| self.policy.table().find(name.as_bytes()).unwrap());
         known
             .flat_map(|spec| {
                 let counted = spec.flags.contains(flag::MOVABLEKEYS);
@@ -85,7 +88,7 @@ pub fn command<'t>(random: &mut Random, server: &'t Server, drawn: &[&Spec]) -> 
     }
     let request = RequestBuf::from_args(&args);
     // The names live as long as the table, the arguments are looked at once.
-    let resolution = server.table.resolve(request.as_request());
+    let resolution = server.policy.table().resolve(request.as_request());
     Asked { args, request, resolution }
 }
 
@@ -113,7 +116,9 @@ pub fn set(
         Value::Error(text) => Err(lossy(&text)),
         _ => Ok(()),
     };
-    let ours = User::new(name.as_bytes(), &server.table).unwrap().set(&rules, &server.table);
+    let ours = User::new(name.as_bytes(), Defaults::default(), server.policy.table())
+        .unwrap()
+        .set(&rules, server.policy.table());
     (ours.map_err(|error| lossy(&[b"ERR ".as_slice(), &error.reply()].concat())), theirs)
 }
 

@@ -20,8 +20,8 @@ impl Case {
         let (Ok(user), Ok(())) = set(server, client, USERS, &self.rules) else { return None };
         let request = RequestBuf::from_args(&self.args);
         let request = request.as_request();
-        let resolution = server.table.resolve(request);
-        let ours = ours(&user, resolution, request);
+        let resolution = server.policy.table().resolve(request);
+        let ours = ours(&server.policy, &user, resolution, request);
         let mut worded = Vec::new();
         word(ours, resolution, request, &server.who[USERS], &mut worded);
         let name = format!("u{USERS}");

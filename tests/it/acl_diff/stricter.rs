@@ -79,40 +79,16 @@ const STRICTER: &[Stricter] = &[
         source: "| SORT with several STORE, or a value that looks like an option |",
     },
     Stricter {
-        commands: &["sort_ro"],
-        when: |ours, args, _| matches!(ours, Ours::Denied(Denial::Key { .. })) && says(args, &["STORE"]) > 0,
-        reason: "STORE is a syntax error of SORT_RO, which it finds when it runs",
-        source: "| SORT_RO with STORE |",
-    },
-    Stricter {
-        commands: &["sort", "sort_ro"],
-        when: |ours, _, _| matches!(ours, Ours::Denied(Denial::SortPattern { .. })),
-        reason: "the command itself checks BY and GET when it runs; DRYRUN does not run it",
-        source: "| SORT, SORT_RO with BY or GET, in the eyes of `ACL DRYRUN` |",
-    },
-    Stricter {
         commands: &["xread", "xreadgroup"],
         when: |_, args, _| says(args, &["STREAMS"]) > 1 || says(&args[..4], &["STREAMS"]) == 1,
         reason: "Redis takes a group or consumer called STREAMS for the option, and overlooks one before GROUP",
-        source: "| XREAD, XREADGROUP with a group or consumer called STREAMS, or with STREAMS before GROUP |",
-    },
-    Stricter {
-        commands: &["migrate"],
-        when: |_, args, _| says(args, &["KEYS"]) > usize::from(args[3].is_empty()),
-        reason: "Redis takes a password called KEYS for the option, and one form of keys of two",
-        source: "| MIGRATE with a password called KEYS, or a key and KEYS at once |",
+        source: "| XREAD, XREADGROUP with a group or consumer called STREAMS |",
     },
     Stricter {
         commands: &["pfmerge"],
         when: |_, args, _| args.len() == 2,
         reason: "Redis finds no key, and creates it",
         source: "| PFMERGE with a destination only |",
-    },
-    Stricter {
-        commands: &["zdiffstore", "zinterstore", "zunionstore"],
-        when: |ours, args, _| *ours == Ours::Denied(Denial::Key { index: 1 }) && args[2] == b"0",
-        reason: "Redis finds no key for a number of keys that is an error to the command",
-        source: "| ZDIFFSTORE, ZINTERSTORE, ZUNIONSTORE with 0 keys |",
     },
     Stricter {
         commands: &["zadd"],
