@@ -133,7 +133,8 @@ fn login(policy: &Policy, state: &mut State, name: &[u8], password: &[u8], word:
 
 fn syntax(option: &[u8]) -> Vec<u8> {
     let mut text = b"ERR Syntax error in HELLO option '".to_vec();
-    text.extend_from_slice(option);
+    // Redis prints a C string.
+    text.extend_from_slice(option.split(|byte| *byte == 0).next().unwrap_or_default());
     text.push(b'\'');
     text
 }

@@ -78,6 +78,7 @@ fn hello_answers_with_the_greeting_of_the_upstream() {
             ("HELLO +3", "-ERR Protocol version is not an integer or out of range"),
             ("HELLO 3 AUTH app", "-ERR Syntax error in HELLO option 'AUTH'"),
             ("HELLO 3 FOO", "-ERR Syntax error in HELLO option 'FOO'"),
+            ("HELLO 3 FOO\0x", "-ERR Syntax error in HELLO option 'FOO'"),
             ("HELLO 3 AUTH app bad", NO_SUCH),
             ("GET k", NOAUTH),
             ("HELLO 3 AUTH app pw SETNAME me", resp3),
