@@ -41,10 +41,10 @@ pub(super) fn get_name(state: &State, out: &mut BytesMut) {
 /// `CLIENT SETINFO lib-name|lib-ver value`, with the errors of Redis 7.2.
 pub(super) fn set_info(state: &mut State, request: Request<'_>, out: &mut BytesMut) {
     let (option, value) = (request.arg(2).unwrap_or_default(), request.arg(3).unwrap_or_default());
-    let (attribute, field) = if option.eq_ignore_ascii_case(b"lib-name") {
-        ("lib-name", &mut state.lib_name)
+    let field = if option.eq_ignore_ascii_case(b"lib-name") {
+        &mut state.lib_name
     } else if option.eq_ignore_ascii_case(b"lib-ver") {
-        ("lib-ver", &mut state.lib_ver)
+        &mut state.lib_ver
     } else {
         let mut text = b"ERR Unrecognized option '".to_vec();
         text.extend_from_slice(option);
@@ -55,8 +55,9 @@ pub(super) fn set_info(state: &mut State, request: Request<'_>, out: &mut BytesM
         *field = value.to_vec();
         encode::simple(out, "OK");
     } else {
-        let text = format!("ERR {attribute} cannot contain spaces, newlines or special characters.");
-        encode::error(out, text.as_bytes());
+        // The option as it was written, in its own case.
+        let text = [b"ERR ", option, b" cannot contain spaces, newlines or special characters."].concat();
+        encode::error(out, &text);
     }
 }
 

@@ -160,8 +160,8 @@ fn clients_have_names_of_their_own() {
             ("CLIENT SETINFO lib-name redis-py", "+OK"),
             ("CLIENT SETINFO LIB-VER 5.0", "+OK"),
             (
-                "CLIENT SETINFO lib-name a\nb",
-                "-ERR lib-name cannot contain spaces, newlines or special characters.",
+                "CLIENT SETINFO Lib-Name a\nb",
+                "-ERR Lib-Name cannot contain spaces, newlines or special characters.",
             ),
             ("CLIENT SETINFO nosuch x", "-ERR Unrecognized option 'nosuch'"),
             (
