@@ -5,7 +5,7 @@ CARGO ?= cargo
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test setup setup-run check-deploy test-clients demo-check lint acl-diff fuzz bench-judge clean
+.PHONY: help run test setup setup-run check-deploy test-clients demo-check lint acl-diff effects fuzz bench-judge clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,10 @@ run: setup-run ## watch a real Redis being guarded, until Ctrl-C (the first buil
 
 test: setup lint check-deploy test-clients ## every check and every test
 	$(CARGO) test --locked
+
+effects: setup ## the random comparisons with real servers at length, with new seeds (some ten minutes)
+	EXECUTED_SEED=$$(date +%s) EXECUTED_COMMANDS=1000000 EFFECTS_SEED=$$(date +%s) EFFECTS_COMMANDS=500000 \
+	$(CARGO) test --locked --test it -- --nocapture executed:: effects::
 
 setup: ## install what run and test need, and nothing twice
 	@tests/setup/system.sh test

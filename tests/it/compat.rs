@@ -439,7 +439,7 @@ fn twins(server: &Path) -> (Redis, Redis, Proxy) {
 }
 
 /// Client ids differ between two servers.
-fn normalised(reply: &str) -> String {
+pub fn normalised(reply: &str) -> String {
     match reply.split_once("$2\r\nid\r\n:") {
         None => reply.to_owned(),
         Some((before, after)) => {

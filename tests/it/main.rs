@@ -2,6 +2,7 @@
 //!
 //! - `acl_commands`: ACL commands, CONFIG of users, EXEC after a change of rights, compared with real servers
 //! - `acl_diff`: random rules and commands over the whole table, each decision compared with `ACL DRYRUN`
+//! - `acl_errors`: every error of AUTH, HELLO, the ACL and its commands, compared with a real Redis
 //! - `acl_oracle`: random rules, each decision compared with `ACL DRYRUN`
 //! - `acl_text`: random rules, each line compared with `ACL LIST` and `ACL GETUSER`
 //! - `check`: `redkeep check` on broken configurations
@@ -10,7 +11,9 @@
 //! - `databases`: users of some databases, compared with a real Valkey that has the same ACL
 //! - `demo`: the scene of `make run`
 //! - `drift`: the command table and its keys compared with a real Redis
+//! - `effects`: what restricted users see and change at the upstream, measured
 //! - `evil`: an upstream that breaks the protocol
+//! - `executed`: random users and commands, executed on both sides, replies compared
 //! - `explain`: `redkeep explain`, its suggestions tried on a real Redis
 //! - `failure`: upstream killed, restarted, hung
 //! - `legacy`: an upstream with a password, without ACL files, with renamed commands
@@ -33,6 +36,7 @@
 
 mod acl_commands;
 mod acl_diff;
+mod acl_errors;
 mod acl_oracle;
 mod acl_text;
 mod check;
@@ -41,7 +45,9 @@ mod compat;
 mod databases;
 mod demo;
 mod drift;
+mod effects;
 mod evil;
+mod executed;
 mod explain;
 mod failure;
 mod legacy;

@@ -81,6 +81,13 @@ impl Client {
         self.try_read_reply()
     }
 
+    /// As [`Client::send`], but `None` if the connection is closed already.
+    pub fn try_send<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Option<()> {
+        let request = RequestBuf::from_args(args);
+        self.wire.write_all(request.as_request().wire()).ok()?;
+        self.wire.flush().ok()
+    }
+
     /// The next complete reply.
     pub fn read_reply(&mut self) -> Vec<u8> {
         self.try_read_reply().expect("a reply before the connection ended")

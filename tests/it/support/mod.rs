@@ -6,6 +6,7 @@ pub mod invocation;
 pub mod proxy;
 pub mod random;
 pub mod redis;
+pub mod requests;
 pub mod rules;
 
 use std::path::{Path, PathBuf};
