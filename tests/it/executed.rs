@@ -563,6 +563,8 @@ impl<'a> Arena<'a> {
             .iter()
             .filter(|spec| !NEVER.iter().any(|(name, _)| *name == spec.name))
             .filter(|spec| there(spec) || spec.affinity != Affinity::Local)
+            // In 6.2.5 the ACL has a say in RESET.
+            .filter(|spec| rich || spec.name != "reset")
             // Before 7.0 a container's rights are those of all its subcommands: COMPATIBILITY C.
             .filter(|spec| rich || !(spec.name.contains('|') || is_container(spec, &everything)))
             .cloned()

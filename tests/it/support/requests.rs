@@ -88,7 +88,7 @@ impl Vocabulary {
     /// One of the commands, more often one that has keys.
     pub fn command<'a>(&self, specs: &'a [Spec], random: &mut Random) -> &'a Spec {
         let mut spec = &specs[random.below(specs.len())];
-        for _ in 0..2 {
+        for _ in 0..4 {
             if spec.keys.is_empty() && spec.movable.is_none() && random.below(4) > 0 {
                 spec = &specs[random.below(specs.len())];
             }
@@ -332,13 +332,13 @@ const LINES: &str = "
     expiretime K; fcall f #K; fcall_ro f #K; flushall [ASYNC|SYNC]; flushdb [ASYNC|SYNC]; function|load S;
     function|list [WITHCODE]; function|dump; function|stats; function|delete V; function|flush;
     geoadd K [NX|XX] [CH] F F V; geoadd K 1 1 V; geodist K V V [km]; geohash K V [V]; geopos K V [V];
-    georadius K 1 1 1000 km [COUNT 2 ANY] [ASC|DESC] [WITHCOORD] [STORE K];
-    georadius K 1 1 1000 km STORE K [STOREDIST K]; georadius K 1 1 1000 km [STOREDIST K];
-    georadius_ro K 1 1 1000 km [WITHDIST] [WITHHASH] [COUNT 1];
+    georadius K 15 25 9000 km [COUNT 2 ANY] [ASC|DESC] [WITHCOORD] [STORE K];
+    georadius K 15 25 9000 km STORE K STORE|STOREDIST K; georadius K 15 25 9000 km [STOREDIST K];
+    georadius_ro K 15 25 9000 km [WITHDIST] [WITHHASH] [COUNT 1];
     georadiusbymember K V 1000 km [STORE K] [STOREDIST K]; georadiusbymember_ro K V 1000 km [WITHDIST];
-    geosearch K FROMLONLAT 1 1 BYRADIUS 1000 km [ASC] [COUNT 2] [WITHCOORD];
+    geosearch K FROMLONLAT 15 25 BYRADIUS 9000 km [ASC] [COUNT 2] [WITHCOORD];
     geosearch K FROMMEMBER V BYBOX 100 100 km;
-    geosearchstore K K FROMLONLAT 1 1 BYRADIUS 1000 km [STOREDIST]; get K; getbit K N; getdel K;
+    geosearchstore K K FROMLONLAT 15 25 BYRADIUS 9000 km [STOREDIST]; get K; getbit K N; getdel K;
     getex K [EX T]; getex K PERSIST; getrange K N N; getset K V; hdel K V [V]; hello 2|3; hexists K V;
     hexpire K T FIELDS 1 V; hexpireat K T FIELDS 1 V; hexpiretime K FIELDS 1 V; hget K V; hgetall K;
     hgetdel K FIELDS 1 V; hgetex K [PERSIST] FIELDS 2 V V; hincrby K V N; hincrbyfloat K V F; hkeys K;
