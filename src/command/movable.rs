@@ -217,10 +217,9 @@ where
     while let Some(option) = option_at(walk.request, at, sort_options(spec))? {
         if option.word == "STORE" {
             walk.key(option.value, Access::WRITE)?;
+            // The values of other options are skipped by Redis' ACL as well.
+            after_stray_word(walk, option.value..option.next, &["STORE"])?;
         }
-        // SORT_RO cannot store, and nobody looks for the word there.
-        let words: &[&str] = if spec.flags.contains(flag::READONLY) { &[] } else { &["STORE"] };
-        after_stray_word(walk, option.value..option.next, words)?;
         at = option.next;
     }
     Ok(())

@@ -189,8 +189,12 @@ impl Users {
         let state = lock(&self.state);
         let Some(path) = &state.source.file else { return Err(NO_FILE.to_owned()) };
         let now = self.live.load();
-        let bytes = std::fs::read(path)
-            .map_err(|error| format!("ERR Error loading ACLs, opening file '{}': {error}", path.display()))?;
+        let bytes = std::fs::read(path).map_err(|error| {
+            // Redis has the system's words only, without its number.
+            let words = error.to_string();
+            let words = words.split(" (os error").next().unwrap_or_default();
+            format!("ERR Error loading ACLs, opening file '{}': {words}", path.display())
+        })?;
         let users = parse_file(&bytes, state.source.defaults, now.table()).map_err(|errors| {
             let texts: Vec<String> = errors
                 .iter()

@@ -99,7 +99,7 @@ fn comparable(line: &str, reply: &[u8]) -> String {
         return format!("{} hexadecimal digits", raw.lines().nth(1).unwrap_or_default().len());
     }
     if upper.starts_with("ACL CAT ") && raw.starts_with('*') {
-        return sorted(&raw);
+        return sorted_names(reply);
     }
     if upper.starts_with("ACL LOG") {
         return masked_log(&raw);
@@ -114,10 +114,16 @@ fn comparable(line: &str, reply: &[u8]) -> String {
     raw
 }
 
-fn sorted(raw: &str) -> String {
-    let mut lines: Vec<&str> = raw.split("\r\n").collect();
-    lines.sort_unstable();
-    lines.join(" ")
+/// The commands of a category. Redkeep answers CLIENT SETINFO also in front of a 7.0, which has none.
+fn sorted_names(reply: &[u8]) -> String {
+    let Some(Value::Array(names)) = decode(reply) else { panic!("no list") };
+    let mut names: Vec<String> = names
+        .iter()
+        .map(|name| text(name.as_bytes().unwrap_or_default()).replace("client|setinfo", ""))
+        .collect();
+    names.retain(|name| !name.is_empty());
+    names.sort_unstable();
+    names.join(" ")
 }
 
 fn sorted_words(line: &str) -> String {

@@ -421,7 +421,6 @@ const FILES: &[&str] = &[
 ];
 
 #[test]
-#[ignore = "until the ACL commands are there"]
 fn acl_commands_say_what_the_server_says() {
     let fresh = |login| Block { users: ACL_USERS, login, fresh: true, lines: ACL_COMMAND_LINES };
     compare_all(&[fresh(""), fresh("HELLO 3")], |version, _| !version.starts_with("6."));
@@ -429,7 +428,6 @@ fn acl_commands_say_what_the_server_says() {
 }
 
 #[test]
-#[ignore = "until the ACL commands are there"]
 fn acl_setuser_takes_and_refuses_what_the_server_takes_and_refuses() {
     let mut wrong = Vec::new();
     for (server, version) in servers().into_iter().filter(|(_, version)| !version.starts_with("6.")) {
@@ -446,7 +444,6 @@ fn acl_setuser_takes_and_refuses_what_the_server_takes_and_refuses() {
 }
 
 #[test]
-#[ignore = "until the ACL commands are there"]
 fn acl_load_and_save_say_what_the_server_says() {
     let mut wrong = Vec::new();
     for (server, version) in servers().into_iter().filter(|(_, version)| !version.starts_with("6.")) {
@@ -497,7 +494,6 @@ const SUBSCRIPTIONS: &[Block] = &[Block {
 }];
 
 #[test]
-#[ignore = "until sessions receive messages"]
 fn permitted_subscriptions_say_what_the_server_says() {
     compare_all(SUBSCRIPTIONS, |version, _| !version.starts_with("6."));
 }
@@ -603,6 +599,10 @@ fn words_reply(client: &mut Client, words: &[Vec<u8>]) -> Option<Vec<u8>> {
     client.try_read_reply()
 }
 
+/// How every refusal of ACL LOAD ends.
+const NOT_LOADED: &str =
+    "WARNING: ACL errors detected, no change to the previously active ACL rules was performed";
+
 /// A reply without what two servers cannot have in common: ids, times, chance, and 7.0's order of commands.
 fn plain(version: &str, line: &str, reply: &[u8]) -> String {
     const VARIABLE: &[&str] =
@@ -623,11 +623,27 @@ fn plain(version: &str, line: &str, reply: &[u8]) -> String {
             }
         }
     }
-    if version.starts_with("7.0") && (line.starts_with("ACL LIST") || line.starts_with("ACL GETUSER")) {
+    if line.starts_with("ACL CAT ") && reply.starts_with('*') {
+        // The order is that of a hash table.
+        lines.sort_unstable();
+    }
+    if line.starts_with("ACL LOAD") && reply.ends_with(&format!("{NOT_LOADED}\r\n")) {
+        // What is wrong in the file is said in words of our own, with line and column.
+        return format!("-ERR ... {NOT_LOADED}");
+    }
+    let shows_rules = line.starts_with("ACL LIST") || line.starts_with("ACL GETUSER");
+    if shows_rules && !reply.starts_with('-') {
         for line in &mut lines {
-            let mut words: Vec<&str> = line.split(' ').collect();
-            words.sort_unstable();
-            *line = words.join(" ");
+            // 7.0 guesses command rules anew from its bitmap, others than were given.
+            let guessed = |word: &&str| {
+                version.starts_with("7.0") && word.trim_start_matches('(').starts_with(['+', '-'])
+            };
+            let words = line.split(' ').filter(|word| !guessed(word));
+            // Redis prints what it could not read back (B.3).
+            *line = words.map(|word| word.replace("%RW~*", "~*")).collect::<Vec<_>>().join(" ");
+            if line.starts_with('$') {
+                line.truncate(1);
+            }
         }
     }
     lines.join("\r\n")

@@ -361,6 +361,8 @@ fn the_reply_foretold_is_the_reply_given() {
             "EVAL x 0",
             "DEBUG SLEEP 0",
             "SUBSCRIBE a",
+            // Not a subscriber any more.
+            "UNSUBSCRIBE a",
             "CLIENT KILL x",
             "SORT app:1 BY x*",
             "OBJECT FREQ app:1",

@@ -158,8 +158,9 @@ fn sort_visits_every_store_and_is_not_derailed_by_values() {
     expect(&[
         ("SORT k", "1:k:R"),
         ("SORT k STORE by STORE z", "1:k:R 3:by:W 5:z:W"),
-        // Redis' ACL takes such values for the option, too, and nobody may allow what it denies.
-        ("SORT k BY STORE GET STORE LIMIT 0 1 STORE d", "1:k:R 4:GET:W 6:LIMIT:W 10:d:W"),
+        ("SORT k BY STORE GET STORE LIMIT 0 1 STORE d", "1:k:R 10:d:W"),
+        // Redis' ACL takes that value for the option, too, and nobody may allow what it denies.
+        ("SORT k STORE STORE ALPHA", "1:k:R 3:STORE:W 4:ALPHA:W"),
         ("SORT k LIMIT STORE a STORE b", "1:k:R 6:b:W Rejected(NotAnInteger)"),
         ("SORT k LIMIT -1 10 STORE b", "1:k:R 6:b:W"),
         ("SORT k STORE%00x d", "1:k:R 3:d:W"),

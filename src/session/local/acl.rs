@@ -277,11 +277,8 @@ fn help(policy: &Policy, out: &mut BytesMut) {
     encode::array(out, HELP.len().saturating_add(1));
     for line in HELP.iter().chain([&last]) {
         match policy.dialect() {
-            // What the others call attributes.
-            Dialect::Valkey91 if line.starts_with("SETUSER") => {
-                encode::simple(out, "SETUSER <username> <rule> [<rule> ...]");
-            }
-            _ => encode::simple(out, line),
+            Dialect::Valkey91 => encode::simple(out, &line.replace("attribute", "rule")),
+            Dialect::Redis70 | Dialect::Redis72 => encode::simple(out, line),
         }
     }
 }
