@@ -5,6 +5,7 @@
 //! protocol, or a link of its own), all its earlier requests are answered.
 
 mod auth;
+mod forward;
 mod links;
 mod local;
 mod pubsub;
@@ -30,14 +31,14 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tracing::{debug, warn};
 
-use crate::command::flag;
-use crate::policy::{Incarnation, Judged, Live, Policy, Verdict};
+use crate::policy::{Incarnation, Live, Policy};
 use crate::resp::{Limits, RequestBuf, Scanned, Scanner, encode};
-use crate::upstream::{Expect, Link, Pool, Sink};
+use crate::upstream::Pool;
 use crate::users::Users;
+use forward::Way;
 use links::{Links, Pick};
 use replies::NOT_SENT;
-use rewrite::{ConfigView, QueueWitness, Replay};
+use rewrite::QueueWitness;
 
 /// Space for one read from the client.
 const READ_BYTES: usize = 16 * 1024;
@@ -264,6 +265,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let settled = outbox.is_settled();
         let mut next = None;
         let transaction = state.transaction;
+        let way = Way { shared, outbox, witness };
         match step(policy, state, request, scratch, settled, reply) {
             Action::Administer { judged } => {
                 local::administer(&shared.users, policy, state, judged, reply);
@@ -290,18 +292,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                         *waiting = Some(length);
                         return Some(Stop::Unsettled);
                     }
-                    Pick::Link(link)
-                        if send(
-                            &link,
-                            judged,
-                            then,
-                            outbox,
-                            sink(then, judged, policy, state, shared, outbox, witness),
-                        ) =>
-                    {
-                        if then == Then::BeginTransaction {
-                            witness.reset();
-                        }
+                    Pick::Link(link) if way.send(&link, judged, then, policy, state) => {
                         transaction::sent(state, then, judged, policy);
                         state.subscriptions.sent(then);
                     }
@@ -319,7 +310,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 } else if !links
                     .lease
                     .as_ref()
-                    .is_some_and(|link| replay(link, policy, state, exec, errors, outbox))
+                    .is_some_and(|link| way.replay(link, exec, errors, policy, state))
                 {
                     encode::error(reply, NOT_SENT.as_bytes());
                     outbox.reply(reply);
@@ -423,81 +414,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 /// The incarnation of the session's user in the policy that is in force now.
 fn current_incarnation(shared: &Shared, state: &State) -> Option<Incarnation> {
     shared.live.load().incarnation(state.user_name())
-}
-
-/// Where the reply to a request goes: to the outbox, for some with a stop on the way.
-fn sink(
-    then: Then,
-    judged: Judged<'_>,
-    policy: &Policy,
-    state: &State,
-    shared: &Shared,
-    outbox: &Rc<Outbox>,
-    witness: &Rc<QueueWitness>,
-) -> Rc<dyn Sink> {
-    match then {
-        Then::Queued => witness.clone(),
-        Then::RewriteConfig => Rc::new(ConfigView {
-            outbox: outbox.clone(),
-            own: local::own_values(&shared.users, policy, judged.request()),
-            protocol: state.protocol,
-        }),
-        _ => outbox.clone(),
-    }
-}
-
-/// Sends what is left of a transaction's queue once more, and EXEC after it. False if it certainly did not leave.
-fn replay(
-    link: &Link,
-    policy: &Policy,
-    state: &mut State,
-    exec: Judged<'_>,
-    errors: Vec<Option<Vec<u8>>>,
-    outbox: &Rc<Outbox>,
-) -> bool {
-    let queue = std::mem::take(&mut state.queue);
-    let allowed: Vec<&RequestBuf> = queue
-        .requests
-        .iter()
-        .zip(&errors)
-        .filter(|(_, error)| error.is_none())
-        .map(|(request, _)| request)
-        .collect();
-    // DISCARD and MULTI before them, EXEC after them.
-    let outstanding = allowed.len().saturating_add(3);
-    let sink: Rc<dyn Sink> = Rc::new(Replay::new(outbox.clone(), outstanding, errors));
-    let sent = link.restart_transaction(&sink)
-        && allowed.iter().all(|request| match policy.judge_again(state.facts(), request.as_request()) {
-            Verdict::Allow(judged) => link.send(judged, sink.clone(), Expect::Queued),
-            Verdict::Deny(_) => false,
-        })
-        && link.send(exec, sink.clone(), Expect::Reply);
-    state.transaction = Transaction::default();
-    if sent {
-        outbox.take_slot();
-    } else {
-        // Whatever is on its way is only queued, and is forgotten with the link.
-        link.close();
-    }
-    sent
-}
-
-/// Sends a judged request and takes the slot of its reply. False if it certainly did not leave.
-fn send(link: &Link, judged: Judged<'_>, then: Then, outbox: &Rc<Outbox>, sink: Rc<dyn Sink>) -> bool {
-    if then == Then::ReleaseAfterReply && judged.spec().flags.contains(flag::BLOCKING) {
-        link.wait_patiently();
-    }
-    let expect = match then {
-        Then::AmidMessages => Expect::AmidMessages,
-        Then::Confirmations { word, count } => Expect::Confirmations { word, left: count },
-        Then::Queued => Expect::Queued,
-        _ => Expect::Reply,
-    };
-    let sent = link.send(judged, sink, expect);
-    if sent {
-        outbox.take_slot();
-    }
-    sent
 }
 
 /// Smaller bounds before the login, as in Redis.

@@ -434,6 +434,44 @@ fn sessions_of_deleted_users_end_also_when_the_name_is_given_again() {
 }
 
 #[test]
+fn subscribers_who_lose_a_channel_are_closed_and_no_others() {
+    for server in all() {
+        play(
+            &server,
+            &[
+                "app> SUBSCRIBE chan:1",
+                "app2> SUBSCRIBE chan:2",
+                "app3> PSUBSCRIBE chan:*",
+                "app4> HELLO 3",
+                "app4> SUBSCRIBE chan:1",
+                "app5> PING",
+                // More rights, or other ones, close nobody.
+                "admin> ACL SETUSER app -@all +ping +get",
+                "app> PING",
+                "app3> PING",
+                "admin> ACL SETUSER app +@all &more",
+                "app> PING",
+                // What a wider pattern still covers is kept; a pattern must stand there literally.
+                "admin> ACL SETUSER app resetchannels &chan:1 &c*",
+                "app> PING",
+                "app2> PING",
+                "app3> PING",
+                "admin> ACL SETUSER app resetchannels &chan:2",
+                "app> PING",
+                "app2> PING",
+                "app4> PING",
+                "app5> PING",
+                "admin> ACL SETUSER app off",
+                "app2> PING",
+                "admin> ACL DELUSER app",
+                "app2> PING",
+                "app5> PING",
+            ],
+        );
+    }
+}
+
+#[test]
 fn a_pipeline_sees_the_rules_that_it_changes_itself() {
     let mut stage = Stage::new(&installed(), USERS);
     let sent: Vec<Vec<&str>> =

@@ -14,6 +14,8 @@ user graphs on >secret ~g* &* +@all
 user read on >secret %R~g* ~own* &* +@all
 user write on >secret %W~g* &* +@all
 user selector on >secret -@all +ping (~g* +@all)
+user named on >secret -@all +ping +graph.query +graph.ro_query ~g*
+user almost on >secret +@all -graph.delete -graph.query ~* &*
 user data on >secret ~* &* -@all +@read +@write +@admin +@slow
 ";
 
@@ -60,7 +62,7 @@ fn commands_of_a_module_are_judged_by_the_keys_that_the_upstream_reports() {
     let reference = with_module(&program, &module, &["--aclfile", file.to_str().unwrap()]);
     let proxy = Proxy::with_users(&upstream, USERS, "");
     let (mut allowed, mut refused) = (0, 0);
-    for user in ["all", "graphs", "read", "write", "selector", "data"] {
+    for user in ["all", "graphs", "read", "write", "selector", "named", "almost", "data"] {
         let mut ours = proxy.plain().login(user, "secret");
         let mut theirs: Client = reference.client().login(user, "secret");
         for line in LINES {
