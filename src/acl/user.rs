@@ -168,6 +168,7 @@ impl User {
     ///
     /// # Errors
     /// The one denial that Redis would report.
+    #[inline]
     pub fn permits(
         &self,
         request: Request<'_>,
@@ -198,6 +199,12 @@ impl User {
     /// Whether the root permissions allow every command, key, channel and database (`+@all ~* &* alldbs`).
     pub fn is_all_powerful(&self) -> bool {
         self.all_powerful
+    }
+
+    /// Whether some permissions of the user are for some databases only.
+    pub fn has_database_rules(&self) -> bool {
+        let sets = std::iter::once(&self.root).chain(&self.selectors);
+        sets.into_iter().any(|set| !set.has_all_databases())
     }
 
     /// The name, without white space and NUL.

@@ -115,6 +115,7 @@ impl CommandTable {
     }
 
     /// The command or subcommand that a request names.
+    #[inline]
     pub fn resolve(&self, request: Request<'_>) -> Resolution<'_> {
         let Some(spec) = self.find(request.name()) else { return Resolution::UnknownCommand };
         if spec.parent.is_some() {

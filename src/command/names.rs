@@ -5,7 +5,8 @@
 //! most [`MAX_PROBES`] slots from where it belongs, so a lookup never takes more steps than that, whatever is looked
 //! up. A name that would break this is not taken in, and so its command unknown.
 //!
-//! Looking up is case-insensitive, allocates nothing and copies nothing. The names themselves stay in the specs.
+//! Looking up is case-insensitive and allocates nothing. Nearly all names have at most 16 bytes, which stand in the slot
+//! itself, as two words in lower case: comparing a name is comparing two numbers.
 
 use super::spec::{CommandId, Spec};
 
@@ -21,20 +22,54 @@ const MAX_SLOTS: usize = 1 << 20;
 /// Where the names of a table of specs are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
-    /// The number of a spec in each slot. Its length is a power of two, or zero.
-    slots: Box<[Option<CommandId>]>,
+    /// Its length is a power of two, or zero.
+    slots: Box<[Option<Slot>]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    key: Key,
+    id: CommandId,
+}
+
+/// What tells names apart, in lower case: all of a name of up to 16 bytes, and of a longer one nearly all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key {
+    first: u64,
+    second: u64,
+    last: u64,
+    length: usize,
 }
 
 impl Names {
     /// The spec of `specs` whose name is these parts in a row, in any case.
     pub(super) fn find<'s>(&self, parts: &[&[u8]], specs: &'s [Spec]) -> Option<&'s Spec> {
-        if parts.iter().map(|part| part.len()).sum::<usize>() > MAX_NAME_BYTES {
+        if let [name] = parts {
+            return self.find_whole(name, specs);
+        }
+        let mut joined = [0; MAX_NAME_BYTES];
+        let mut length = 0usize;
+        for part in parts {
+            let end = length.checked_add(part.len())?;
+            joined.get_mut(length..end)?.copy_from_slice(part);
+            length = end;
+        }
+        self.find_whole(joined.get(..length)?, specs)
+    }
+
+    #[inline]
+    fn find_whole<'s>(&self, name: &[u8], specs: &'s [Spec]) -> Option<&'s Spec> {
+        if name.len() > MAX_NAME_BYTES {
             return None;
         }
-        for slot in self.probes(hash(parts)) {
-            let spec = specs.get((*self.slots.get(slot)?)?.index())?;
-            if is_name(spec.name.as_bytes(), parts) {
-                return Some(spec);
+        let key = Key::of(name);
+        for slot in self.probes(key) {
+            let slot = (*self.slots.get(slot)?)?;
+            if slot.key.is(key) {
+                let spec = specs.get(slot.id.index())?;
+                if key.is_whole() || spec.name.as_bytes().eq_ignore_ascii_case(name) {
+                    return Some(spec);
+                }
             }
         }
         None
@@ -64,41 +99,82 @@ impl Names {
 
     /// Writes a spec into the first free slot that a lookup would see.
     fn place(&mut self, spec: &Spec) -> Option<()> {
-        for slot in self.probes(hash(&[spec.name.as_bytes()])) {
+        let key = Key::of(spec.name.as_bytes());
+        for slot in self.probes(key) {
             let slot = self.slots.get_mut(slot)?;
             if slot.is_none() {
-                *slot = Some(spec.id);
+                *slot = Some(Slot { key, id: spec.id });
                 return Some(());
             }
         }
         None
     }
 
-    /// The slots where a name of this hash may be, in the order of a lookup.
-    fn probes(&self, hash: usize) -> impl Iterator<Item = usize> + use<> {
+    /// The slots where a name of this key may be, in the order of a lookup.
+    fn probes(&self, key: Key) -> impl Iterator<Item = usize> + use<> {
         let mask = self.slots.len().wrapping_sub(1);
+        let hash = key.hash();
         (0..MAX_PROBES).map(move |step| hash.wrapping_add(step) & mask)
     }
 }
 
-/// FNV-1a of the parts in a row, in lower case.
-fn hash(parts: &[&[u8]]) -> usize {
-    let add =
-        |hash: u64, byte: &u8| (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3);
-    let hash = parts.iter().fold(0xcbf2_9ce4_8422_2325, |hash, part| part.iter().fold(hash, add));
-    // The upper half has the best bits.
-    usize::try_from(hash >> 32).unwrap_or_default()
+impl Key {
+    #[inline]
+    fn of(name: &[u8]) -> Key {
+        let (first, rest) = name.split_at_checked(8).unwrap_or((name, &[]));
+        let (second, rest) = rest.split_at_checked(8).unwrap_or((rest, &[]));
+        let last =
+            if rest.is_empty() { 0 } else { name.last_chunk().map_or(0, |last| u64::from_le_bytes(*last)) };
+        Key { first: lower(word(first)), second: lower(word(second)), last: lower(last), length: name.len() }
+    }
+
+    /// Equality without a branch, nor the call of a comparison of memory that the compiler would make of four.
+    #[inline]
+    fn is(self, other: Key) -> bool {
+        let words = (self.first ^ other.first) | (self.second ^ other.second) | (self.last ^ other.last);
+        words | (self.length ^ other.length) as u64 == 0
+    }
+
+    /// Whether nothing of the name is missing.
+    fn is_whole(self) -> bool {
+        self.length <= 16
+    }
+
+    /// One multiplication spreads each word; the upper half has the best bits.
+    #[inline]
+    fn hash(self) -> usize {
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let words = self.first ^ self.second.rotate_left(23) ^ self.last.rotate_left(47);
+        let hash = (words ^ self.length as u64).wrapping_mul(SPREAD);
+        usize::try_from(hash >> 32).unwrap_or_default()
+    }
 }
 
-/// Whether `name` is these parts in a row, in any case.
-fn is_name(mut name: &[u8], parts: &[&[u8]]) -> bool {
-    for part in parts {
-        match name.split_at_checked(part.len()) {
-            Some((head, rest)) if head.eq_ignore_ascii_case(part) => name = rest,
-            _ => return false,
-        }
+/// Up to eight bytes as a number, the rest of it zero.
+#[inline]
+fn word(bytes: &[u8]) -> u64 {
+    if let Some(eight) = bytes.first_chunk() {
+        return u64::from_le_bytes(*eight);
     }
-    name.is_empty()
+    match (bytes.first_chunk(), bytes.last_chunk()) {
+        // They overlap.
+        (Some(low), Some(high)) => {
+            let shift = bytes.len().saturating_sub(4).saturating_mul(8);
+            u64::from(u32::from_le_bytes(*low)) | u64::from(u32::from_le_bytes(*high)) << shift
+        }
+        _ => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
+}
+
+/// Each byte in lower case, all at once: the upper bit of a byte in `is_upper` says that it is from `A` to `Z`.
+#[inline]
+fn lower(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let seven = word & (0x7f * EACH);
+    let from_a = seven + (0x80 - b'A' as u64) * EACH;
+    let beyond_z = seven + (0x7f - b'Z' as u64) * EACH;
+    let is_upper = (from_a ^ beyond_z) & !word & (0x80 * EACH);
+    word | is_upper >> 2
 }
 
 #[cfg(test)]
@@ -125,6 +201,32 @@ mod tests {
             }
         }
         (names, kept)
+    }
+
+    #[test]
+    fn all_bytes_of_a_word_are_lowered_as_one_byte_is() {
+        for byte in 0..=255u8 {
+            for place in 0..8 {
+                let mut bytes = *b"aZ@[\x80z{A";
+                bytes[place] = byte;
+                let expected = u64::from_le_bytes(bytes.map(|byte| byte.to_ascii_lowercase()));
+                assert_eq!(lower(u64::from_le_bytes(bytes)), expected, "{byte} at {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_of_different_names_differ_unless_the_names_are_long() {
+        let bytes: Vec<u8> = (1..=17).collect();
+        for (one, other) in (0..=16).flat_map(|one| (0..=16).map(move |other| (one, other))) {
+            assert_eq!(Key::of(&bytes[..one]) == Key::of(&bytes[..other]), one == other, "{one} {other}");
+        }
+        assert_ne!(Key::of(b"get"), Key::of(b"get\0"));
+        for place in 0..16 {
+            let mut changed = bytes[..16].to_vec();
+            changed[place] ^= 0x80;
+            assert_ne!(Key::of(&changed), Key::of(&bytes[..16]), "{place}");
+        }
     }
 
     #[test]
@@ -162,7 +264,7 @@ mod tests {
     #[test]
     fn names_that_collide_are_refused_before_lookups_grow_long() {
         // Names whose hashes agree in all bits that any table would use.
-        let all_bits = |name: &String| hash(&[name.as_bytes()]) & 0xfff == 0;
+        let all_bits = |name: &String| Key::of(name.as_bytes()).hash() & 0xfff == 0;
         let colliding = (0u32..).map(|number| format!("c{number}")).filter(all_bits).take(40);
         let mut names = Names { slots: vec![None; 0x1000].into() };
         let specs = specs(colliding);
@@ -176,8 +278,8 @@ mod tests {
         let (names, specs) = fill(table.specs());
         assert_eq!(specs.len(), table.specs().len());
         let looks = |spec: &Spec| {
-            let mut probes = names.probes(hash(&[spec.name.as_bytes()]));
-            probes.position(|slot| names.slots[slot] == Some(spec.id)).unwrap() + 1
+            let mut probes = names.probes(Key::of(spec.name.as_bytes()));
+            probes.position(|slot| names.slots[slot].map(|slot| slot.id) == Some(spec.id)).unwrap() + 1
         };
         let looks: Vec<usize> = specs.iter().map(looks).collect();
         assert!(looks.iter().sum::<usize>() <= specs.len() * 5 / 4, "{looks:?}");

@@ -103,7 +103,11 @@ impl Gates {
         if errors.is_empty() { Ok(gates) } else { Err(errors) }
     }
 
+    #[inline]
     pub(super) fn name(&self, name: &[u8]) -> Named<'_> {
+        if self.hidden.is_empty() {
+            return Named::AsSent;
+        }
         if let Some((_, original)) = self.originals.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name))
         {
             return Named::AliasOf(original);
@@ -120,15 +124,18 @@ impl Gates {
 }
 
 /// Whether the request is the first line of an HTTP request: somebody's browser was made to talk to us.
+#[inline]
 pub(super) fn is_cross_protocol(request: Request<'_>) -> bool {
     is_http(request.name())
 }
 
+#[inline]
 fn is_http(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
 /// The guards that Redis applies before it asks for a login.
+#[inline]
 pub(super) fn protected_command(spec: &Spec) -> Option<Reason<'static>> {
     match spec.guard {
         Guard::ModuleLoad => Some(Reason::ProtectedCommand("MODULE")),
@@ -138,6 +145,7 @@ pub(super) fn protected_command(spec: &Spec) -> Option<Reason<'static>> {
 }
 
 /// The guards that apply to a command that the ACL has allowed.
+#[inline]
 pub(super) fn after_acl<'a>(spec: &'a Spec, request: Request<'_>, all_powerful: bool) -> Option<Reason<'a>> {
     match spec.guard {
         Guard::ConfigSet => {

@@ -236,6 +236,7 @@ impl Policy {
 
     /// What a request's name means to clients, after renaming; with it the request under the command's original name,
     /// which `scratch` takes if it differs.
+    #[inline]
     pub fn resolve<'a>(
         &'a self,
         request: Request<'a>,
@@ -261,6 +262,7 @@ impl Policy {
     /// # Errors
     /// The denial that Redis would report, with the index of the argument at fault. Two are none to `ACL DRYRUN`, which
     /// answers `OK`: [`Denial::SortPattern`], which Redis finds when it runs the command, and [`Denial::Unclear`].
+    #[inline]
     pub fn permits(
         &self,
         user: &User,
@@ -268,6 +270,10 @@ impl Policy {
         spec: &Spec,
         request: Request<'_>,
     ) -> Result<(), Denial> {
+        if !user.has_database_rules() {
+            // Nearly everyone: not a word of databases.
+            return user.permits(request, spec, |visitor| visit_keys_and_channels(spec, request, visitor));
+        }
         let facts = Facts { user: Some(user), database };
         user.permits(request, spec, |visitor| self.visit_uses(facts, spec, request, visitor))
     }
@@ -278,6 +284,7 @@ impl Policy {
         self.judge_resolved(facts, request, self.table.resolve(request))
     }
 
+    #[inline]
     fn judge_resolved<'a>(
         &'a self,
         facts: Facts<'_>,
@@ -331,6 +338,7 @@ impl Policy {
         Verdict::Allow(Judged::new(request, spec))
     }
 
+    #[inline]
     fn permit<'a>(&self, facts: Facts<'_>, spec: &'a Spec, request: Request<'_>) -> Result<(), Reason<'a>> {
         let Some(user) = facts.user else {
             return if spec.flags.contains(flag::NO_AUTH) {
