@@ -98,12 +98,30 @@ pub fn for_each_key<'r, B>(
     let mut walk = Walk { request, visit };
     // Redis checks other keys where it does not understand the whole, so that comes first.
     let doubt = if spec.flags.contains(flag::MOVABLEKEYS) { doubt(spec, request) } else { None };
-    let result = if doubt.is_some() { syntax::visit_found(spec, &mut walk) } else { walk.all(spec) };
+    let result = if doubt.is_some() {
+        syntax::visit_found(spec, &mut walk)
+    } else if may_be_misread(spec, request) {
+        // Redis' ACL may take a value for an option (a consumer called STREAMS) and so check other keys than the command
+        // uses. Both count: whom Redis denies nobody else may allow.
+        walk.all(spec).and_then(|()| syntax::visit_found(spec, &mut walk))
+    } else {
+        walk.all(spec)
+    };
     match (result, doubt) {
         (Err(Stop::Broken(value)), _) => Ok(ControlFlow::Break(value)),
         (_, Some(error)) | (Err(Stop::Doubt(error)), None) => Err(error),
         (Ok(()), None) => Ok(ControlFlow::Continue(())),
     }
+}
+
+/// Whether the word by which Redis' ACL finds keys of SORT, XREAD or XREADGROUP occurs more than once.
+fn may_be_misread(spec: &Spec, request: Request<'_>) -> bool {
+    let word = match spec.movable {
+        Some(Movable::Sort) => "STORE",
+        Some(Movable::Xread) => "STREAMS",
+        _ => return false,
+    };
+    request.args(1).filter(|arg| is_word(arg, word)).nth(1).is_some()
 }
 
 /// Why the keys of a request whose arguments tell them are in doubt.

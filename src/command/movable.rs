@@ -7,7 +7,8 @@
 //!
 //! Why not a simple search for the keyword: a value may look like an option (`XREADGROUP GROUP g STREAMS …`, `SORT k
 //! STORE by STORE d`), which Redis' own ACL has got wrong more than once. And every STORE counts, since Redis checks
-//! the first and obeys the last (GEORADIUS, Redis 7.0.15).
+//! the first and obeys the last (GEORADIUS, Redis 7.0.15). What Redis' ACL finds by its search counts besides, see
+//! [`super::keys::for_each_key`].
 
 use std::ops::{ControlFlow, Range};
 
@@ -217,8 +218,6 @@ where
     while let Some(option) = option_at(walk.request, at, sort_options(spec))? {
         if option.word == "STORE" {
             walk.key(option.value, Access::WRITE)?;
-            // The values of other options are skipped by Redis' ACL as well.
-            after_stray_word(walk, option.value..option.next, &["STORE"])?;
         }
         at = option.next;
     }

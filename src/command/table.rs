@@ -456,7 +456,7 @@ pub static ROWS: &[Row] = &[
     row!("srem", -3, WRITE | FAST, c::SET, [key(W, 1)], Shared),
     row!("sscan", -3, READONLY, c::SET, [key(R, 1)], Shared),
     row!("ssubscribe", -2, PUBSUB | NOSCRIPT | LOADING | STALE, 0, [], LeasedWhileState, Channels::All),
-    row!("stralgo", -2, READONLY | MOVABLEKEYS, c::STRING, [after_word(R, "KEYS", 2, 1)], Shared),
+    row!("stralgo", -2, READONLY | MOVABLEKEYS, c::STRING, [after_word(R, "KEYS", 1, 1)], Shared),
     row!("strlen", 2, READONLY | FAST, c::STRING, [key(ANY, 1)], Shared),
     row!("subscribe", -2, PUBSUB | NOSCRIPT | LOADING | STALE, 0, [], LeasedWhileState, Channels::All),
     row!("substr", 4, READONLY, c::STRING, [key(R, 1)], Shared),

@@ -157,10 +157,10 @@ fn georadius_visits_every_store() {
 fn sort_visits_every_store_and_is_not_derailed_by_values() {
     expect(&[
         ("SORT k", "1:k:R"),
-        ("SORT k STORE by STORE z", "1:k:R 3:by:W 5:z:W"),
-        ("SORT k BY STORE GET STORE LIMIT 0 1 STORE d", "1:k:R 10:d:W"),
+        ("SORT k STORE by STORE z", "1:k:R 3:by:W 5:z:W 1:k:R 3:by:W"),
+        ("SORT k BY STORE GET STORE LIMIT 0 1 STORE d", "1:k:R 10:d:W 1:k:R 10:d:W"),
         // Redis' ACL takes that value for the option, too, and nobody may allow what it denies.
-        ("SORT k STORE STORE ALPHA", "1:k:R 3:STORE:W 4:ALPHA:W"),
+        ("SORT k STORE STORE ALPHA", "1:k:R 3:STORE:W 1:k:R 4:ALPHA:W"),
         ("SORT k LIMIT STORE a STORE b", "1:k:R 6:b:W Rejected(NotAnInteger)"),
         ("SORT k LIMIT -1 10 STORE b", "1:k:R 6:b:W"),
         ("SORT k STORE%00x d", "1:k:R 3:d:W"),
@@ -226,9 +226,9 @@ fn streams_are_found_by_the_options_not_by_the_word() {
         ("XREAD COUNT STREAMS STREAMS a 0", "3:STREAMS:R Rejected(NotAnInteger)"),
         ("XREAD CLAIM 5 STREAMS a b 0", "4:a:R Unbalanced"),
         ("XREAD CLAIM 5 STREAMS a 0", "4:a:R"),
-        ("XREAD STREAMS STREAMS 0", "2:STREAMS:R"),
-        ("XREADGROUP GROUP g STREAMS COUNT 1 STREAMS a b > >", "7:a:R 8:b:R"),
-        ("XREADGROUP COUNT 1 GROUP STREAMS c NOACK streams%00 a >", "8:a:R"),
+        ("XREAD STREAMS STREAMS 0", "2:STREAMS:R 2:STREAMS:R"),
+        ("XREADGROUP GROUP g STREAMS COUNT 1 STREAMS a b > >", "7:a:R 8:b:R 7:a:R 8:b:R"),
+        ("XREADGROUP COUNT 1 GROUP STREAMS c NOACK streams%00 a >", "8:a:R 5:c:R 6:NOACK:R"),
         ("XREADGROUP GROUP g c FROB 1 STREAMS a >", "7:a:R Rejected(Syntax)"),
         ("XREADGROUP STREAMS a b 0 0 0 0", "Rejected(GroupMissing)"),
         ("XCLAIM k g c 0 1-1", "1:k:RW"),

@@ -20,7 +20,7 @@ const DEFAULT_LOG_COUNT: i64 = 10;
 
 /// Bits of a password that `ACL GENPASS` makes, unless it is told how many, and at most.
 const DEFAULT_PASSWORD_BITS: i64 = 256;
-const MAX_PASSWORD_BITS: i64 = 4096;
+const MAX_PASSWORD_BITS: usize = 4096;
 
 const NOT_AN_INTEGER: &[u8] = b"ERR value is not an integer or out of range";
 
@@ -223,13 +223,13 @@ fn generate_password(policy: &Policy, request: Request<'_>, out: &mut BytesMut) 
         Some(Some(bits)) => bits,
         Some(None) => return encode::error(out, NOT_AN_INTEGER),
     };
-    let digits = usize::try_from(bits).unwrap_or_default().div_ceil(4);
-    let mut random = vec![0; digits.div_ceil(2).min(MAX_PASSWORD_BITS as usize / 8)];
-    if !(1..=MAX_PASSWORD_BITS).contains(&bits) {
+    let Some(bits) = usize::try_from(bits).ok().filter(|bits| (1..=MAX_PASSWORD_BITS).contains(bits)) else {
         let text = "ERR ACL GENPASS argument must be the number of bits for the output password, a positive number \
                     up to 4096";
         return encode::error(out, text.as_bytes());
-    }
+    };
+    let digits = bits.div_ceil(4);
+    let mut random = vec![0; digits.div_ceil(2)];
     if getrandom::fill(&mut random).is_err() {
         // SECURITY: no password rather than one that can be guessed.
         return encode::error(out, b"ERR the system has no random numbers");
