@@ -546,12 +546,16 @@ fn compare_all(blocks: &[Block], wanted: impl Fn(&str, &Block) -> bool) {
                 kept = Some((block.users, twins(&server, block.users)));
             }
             let Some((_, (oracle, _redis, proxy))) = &kept else { panic!("no servers") };
-            let connect = || {
+            let open = || {
                 let mut sides = [oracle.client(), proxy.plain()];
                 // A connection is somebody's from when it is accepted, which the system does not wait for.
                 for side in &mut sides {
                     side.call(&["PING"]);
                 }
+                sides
+            };
+            let connect = || {
+                let mut sides = open();
                 if !block.login.is_empty() {
                     for side in &mut sides {
                         assert!(!side.call(&words(block.login)).starts_with(b"-"), "{}", block.login);
@@ -559,8 +563,7 @@ fn compare_all(blocks: &[Block], wanted: impl Fn(&str, &Block) -> bool) {
                 }
                 sides
             };
-            let mut admin = [oracle.client(), proxy.plain()];
-            let mut other = [oracle.client(), proxy.plain()];
+            let [mut admin, mut other] = [open(), open()];
             let mut sides = connect();
             for line in split(block.lines) {
                 if block.fresh {
