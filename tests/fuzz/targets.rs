@@ -99,6 +99,10 @@ pub fn acl_file(data: &[u8]) {
             .unwrap_or_else(|errors| panic!("{}", errors[0]));
         assert_eq!(describe(&again), written);
     }
+    // The fuzzer learns the mark and puts it where no password is.
+    if data.windows(MARK.len()).any(|window| window == MARK) {
+        return;
+    }
     let marked = replace(data, b" >", &[b" >", MARK].concat());
     for error in acl::parse_file(&marked, Defaults::default(), &TABLE).err().unwrap_or_default() {
         assert!(!error.text.contains("c4n4ry"), "{error}");
