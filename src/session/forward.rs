@@ -34,6 +34,9 @@ impl Way<'_> {
     ) -> bool {
         if then == Then::ReleaseAfterReply && judged.spec().flags.contains(flag::BLOCKING) {
             link.wait_patiently();
+            if matches!(&*judged.spec().name, "wait" | "waitaof") {
+                link.catch_up(policy.version());
+            }
         }
         if then == Then::BeginTransaction {
             self.witness.reset();

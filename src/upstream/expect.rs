@@ -24,7 +24,7 @@ pub enum Expect {
         /// How many are still to come; at least 1.
         left: usize,
     },
-    /// `+OK`, to what Redkeep itself has sent.
+    /// A reply that is no error, to what Redkeep itself has sent.
     Done,
     /// One reply, which does not say that the request ran: a transaction only queues it.
     Queued,
@@ -74,7 +74,9 @@ pub(super) fn meaning(
         Some(Expect::Confirmations { .. }) if kind != ReplyKind::Error => {
             Err("a reply in the place of a confirmation")
         }
-        Some(Expect::Done) if frame != b"+OK\r\n" => Err("a transaction that does not end"),
+        Some(Expect::Done) if kind == ReplyKind::Error || frame == b"+QUEUED\r\n" => {
+            Err("a request of redkeep's own that did not run")
+        }
         _ => Ok(Meaning::Reply),
     }
 }
@@ -147,6 +149,7 @@ mod tests {
     fn what_redkeep_itself_asks_must_succeed() {
         for protocol in [Protocol::Resp2, Protocol::Resp3] {
             assert_eq!(of("+OK\r\n", protocol, true, Some(Expect::Done)), Some(Meaning::Reply));
+            assert_eq!(of(":0\r\n", protocol, true, Some(Expect::Done)), Some(Meaning::Reply));
             assert_eq!(of("+QUEUED\r\n", protocol, true, Some(Expect::Done)), None);
             assert_eq!(of("-ERR x\r\n", protocol, true, Some(Expect::Done)), None);
         }

@@ -25,7 +25,7 @@ use tracing::{debug, warn};
 use super::dial::{DialError, LinkKey, Settings, Stream, dial};
 use super::expect::{Expect, Meaning, meaning};
 use super::retry::Backoff;
-use crate::policy::Judged;
+use crate::policy::{Judged, Version};
 use crate::resp::{ReplyScanner, RequestBuf};
 
 /// Space that is kept free for one read from the upstream.
@@ -212,12 +212,30 @@ impl Link {
     }
 
     /// Makes the upstream forget the transaction of a leased link that its session keeps: what is queued if `queueing`,
-    /// or else what is watched. Nobody sees the reply; one that is not `OK` poisons the link.
+    /// or else what is watched.
     pub fn forget_transaction(&self, queueing: bool) {
+        self.send_own(&[if queueing { "DISCARD" } else { "UNWATCH" }]);
+    }
+
+    /// Has a WAIT or WAITAOF that follows count every write that the upstream has run so far. By itself it would count
+    /// those that came on this link.
+    ///
+    /// Redis waits for the point of the replication stream that was reached by the connection's last command (6.2, 7.0)
+    /// or by its last command that was replicated (7.2 and later). SPUBLISH is replicated and changes no data; nobody
+    /// listens to this channel.
+    pub fn catch_up(&self, version: Version) {
+        if version >= Version::V7_0 {
+            self.send_own(&["SPUBLISH", "redkeep:wait", ""]);
+        } else {
+            self.send_own(&["PING"]);
+        }
+    }
+
+    /// Sends a request of Redkeep's own. Nobody sees the reply; an error poisons the link.
+    fn send_own(&self, args: &[&str]) {
         let mut inner = self.inner.borrow_mut();
         if matches!(inner.phase, Phase::Up | Phase::Connecting) {
-            let request = RequestBuf::from_args(&[if queueing { "DISCARD" } else { "UNWATCH" }]);
-            inner.append(request.as_request().wire(), Rc::new(Nobody), Expect::Done);
+            inner.append(RequestBuf::from_args(args).as_request().wire(), Rc::new(Nobody), Expect::Done);
         }
     }
 

@@ -59,3 +59,4 @@ mod support;
 mod syntax;
 mod tls;
 mod transactions;
+mod waiting;

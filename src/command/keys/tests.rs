@@ -337,7 +337,7 @@ fn only_xread_with_block_blocks() {
     assert_eq!(affinity_of("XREAD STREAMS a 0"), Affinity::Shared);
     assert_eq!(affinity_of("XREAD BLOCK 0 STREAMS a 0"), Affinity::LeasedForCommand);
     assert_eq!(affinity_of("EVAL s 0"), Affinity::LeasedForCommand);
-    assert_eq!(affinity_of("WAIT 1 0"), Affinity::Unavailable);
+    assert_eq!(affinity_of("WAIT 1 0"), Affinity::LeasedForCommand);
 }
 
 #[test]
