@@ -78,7 +78,7 @@ async fn check(plan: &Plan) -> Result<(), String> {
     }
     .map_err(listener)?;
     let upstream = &plan.server.upstream;
-    match dial(upstream, LinkKey::default()).await {
+    match dial(upstream, LinkKey::default(), false).await {
         Ok(_) => Ok(()),
         Err(error) => Err(format!("upstream {}: {error}", upstream.address)),
     }

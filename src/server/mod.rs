@@ -20,7 +20,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, mpsc};
 use tracing::warn;
 
-use crate::session::SessionId;
+use crate::session::{self, SessionId};
 use crate::upstream;
 use crate::users::Users;
 use listener::{Accepted, Listener};
@@ -96,14 +96,16 @@ impl Server {
                 Listener::bind(bind, tls.clone()).map_err(|error| StartError::Bind(bind.clone(), error))?;
             listeners.push(listener);
         }
+        let everyone = Arc::new(session::Clients::default());
         let mut workers = Vec::new();
         let mut threads = Vec::new();
         for number in 0..settings.workers.max(1) {
             let (messages, inbox) = mpsc::unbounded_channel();
             let (settings, users, on_up) = (settings.clone(), users.clone(), on_up.clone());
+            let everyone = everyone.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || worker::run(&settings, users, on_up, inbox))
+                .spawn(move || worker::run(&settings, users, everyone, on_up, inbox))
                 .map_err(StartError::Worker)?;
             threads.push(thread);
             workers.push(Handle { messages, clients: Arc::default() });

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +17,7 @@ use tracing::debug;
 
 use super::Settings;
 use super::listener::{Accepted, TlsSlot, tcp, unix};
-use crate::session::{Ends, Outbox, Session, SessionId, Shared};
+use crate::session::{Clients, Ends, Outbox, Session, SessionId, Shared};
 use crate::upstream::Pool;
 use crate::users::Users;
 
@@ -84,6 +85,7 @@ struct Worker {
 pub(super) fn run(
     settings: &Settings,
     users: Arc<Users>,
+    clients: Arc<Clients>,
     on_up: Arc<Notify>,
     messages: mpsc::UnboundedReceiver<Message>,
 ) -> std::io::Result<()> {
@@ -94,6 +96,7 @@ pub(super) fn run(
             shared: Rc::new(Shared {
                 live: users.live().clone(),
                 users,
+                clients,
                 pool: Pool::new(settings.upstream.clone(), on_up),
                 draining: Cell::new(false),
             }),
@@ -139,12 +142,18 @@ impl Worker {
     async fn serve(self: Rc<Self>, arrival: Arrival) {
         let Arrival { accepted, tls, listener, id, ticket } = arrival;
         let counted = ticket;
-        let (client, remote) = match &accepted {
-            Accepted::Tcp(_, client) => (client.to_string(), !is_loopback(client)),
-            // Redis shows the path of a Unix socket for both ends.
-            Accepted::Unix(_) => (format!("{}:0", listener.trim_start_matches("unix:")), false),
+        let (ends, remote) = match &accepted {
+            Accepted::Tcp(stream, client) => {
+                let local = stream.local_addr().map_or(listener, |address| address.to_string());
+                let (client, fd, remote) = (client.to_string(), stream.as_raw_fd(), !is_loopback(client));
+                (Ends { client, listener: local, fd, unix: false }, remote)
+            }
+            Accepted::Unix(stream) => {
+                // Redis shows the path of a Unix socket for both ends.
+                let path = format!("{}:0", listener.trim_start_matches("unix:"));
+                (Ends { client: path.clone(), listener: path, fd: stream.as_raw_fd(), unix: true }, false)
+            }
         };
-        let ends = Ends { client, listener };
         let served = match accepted {
             Accepted::Tcp(stream, _) => match tcp(stream) {
                 Ok(stream) => self.secure(stream, tls, id, ends, remote).await,

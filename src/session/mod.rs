@@ -5,6 +5,7 @@
 //! protocol, or a link of its own), all its earlier requests are answered.
 
 mod auth;
+mod clients;
 mod forward;
 mod links;
 mod local;
@@ -13,8 +14,11 @@ mod replies;
 mod rewrite;
 mod state;
 mod step;
+mod tend;
 mod transaction;
+mod unblock;
 
+pub use clients::Clients;
 pub use pubsub::Subscriptions;
 pub use replies::Outbox;
 pub use state::{Ends, SessionId, State, Transaction};
@@ -29,16 +33,18 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::policy::{Incarnation, Live, Policy};
 use crate::resp::{Limits, RequestBuf, Scanned, Scanner, encode};
 use crate::upstream::Pool;
 use crate::users::Users;
+use clients::{Card, Seat, Turn};
 use forward::Way;
 use links::{Links, Pick};
 use replies::NOT_SENT;
 use rewrite::QueueWitness;
+use unblock::Unblocking;
 
 /// Space for one read from the client.
 const READ_BYTES: usize = 16 * 1024;
@@ -58,6 +64,8 @@ pub struct Shared {
     pub live: Arc<Live>,
     /// The users, for those who may change them.
     pub users: Arc<Users>,
+    /// The clients of all workers.
+    pub clients: Arc<Clients>,
     /// The worker's links.
     pub pool: Pool,
     /// Set when the worker drains: sessions end as soon as they owe no reply.
@@ -69,6 +77,9 @@ pub struct Session<S> {
     stream: S,
     shared: Rc<Shared>,
     state: State,
+    seat: Seat,
+    /// What others may know of the session has changed, or may have.
+    unseen: bool,
     input: BytesMut,
     scanner: Scanner,
     /// The request as it is forwarded, where that is not what the client sent.
@@ -78,6 +89,8 @@ pub struct Session<S> {
     outbox: Rc<Outbox>,
     witness: Rc<QueueWitness>,
     links: Links,
+    /// The command that blocks is being ended.
+    unblocking: Option<Unblocking>,
     /// Length of a request that was scanned but has to wait.
     waiting: Option<usize>,
     input_ended: bool,
@@ -100,12 +113,15 @@ enum Stop {
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// A session for a client that has just connected.
     pub fn new(stream: S, id: SessionId, ends: Ends, shared: Rc<Shared>) -> Self {
+        let seat = shared.clients.enter(id, ends.clone());
         let state = State::new(id, ends, &shared.live.load());
         let outbox = Rc::new(Outbox::default());
         Session {
             stream,
             shared,
             state,
+            seat,
+            unseen: true,
             input: BytesMut::new(),
             scanner: Scanner::default(),
             scratch: RequestBuf::default(),
@@ -113,6 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             witness: Rc::new(QueueWitness::new(outbox.clone())),
             outbox,
             links: Links::default(),
+            unblocking: None,
             waiting: None,
             input_ended: false,
             closing: false,
@@ -139,7 +156,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         loop {
             self.outbox.register(cx.waker());
+            self.seat.client().register(cx.waker());
+            let unhandled = self.input.len();
             let stop = self.handle_input();
+            self.show(self.input.len() < unhandled);
             let flushed = self.poll_flush(cx)?;
             let over = self.closing || (self.input_ended && stop == Stop::NeedsInput);
             if over && self.outbox.is_settled() {
@@ -163,6 +183,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     return Poll::Ready(Ok(()));
                 }
             }
+        }
+    }
+
+    /// Lets others know how the session stands after a turn; `active`: it has handled something.
+    fn show(&mut self, active: bool) {
+        let (input, output) = (self.input.len(), self.outbox.backlog());
+        let turn = Turn { active, input, output, blocked: self.is_blocked() };
+        let client = self.seat.client();
+        client.note(turn, self.state.command);
+        if std::mem::take(&mut self.unseen) {
+            client.show(Card::of(&self.state));
         }
     }
 
@@ -210,11 +241,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             debug!(client = self.state.ends.client, "the session's user is gone");
             self.abandon();
         }
-        self.tend_subscriptions();
-        if shared.draining.get() && self.is_blocked() {
-            // Nobody can tell how long it would go on.
+        if !self.closing && self.seat.client().is_killed() {
             self.abandon();
         }
+        self.tend_subscriptions();
+        self.tend_blocked();
         while !self.closing {
             if self.outbox.backlog() >= MAX_BACKLOG_BYTES {
                 // As long as messages come, a slow reader would never be through with them.
@@ -259,6 +290,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             shared,
             waiting,
             closing,
+            seat,
+            unseen,
             ..
         } = self;
         let request = scanner.request(input);
@@ -266,12 +299,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let mut next = None;
         let transaction = state.transaction;
         let way = Way { shared, outbox, witness };
-        match step(policy, state, request, scratch, settled, reply) {
+        let action = step(policy, state, request, scratch, settled, reply);
+        *unseen |= !matches!(&action, Action::Forward { then: Then::Nothing | Then::ReleaseAfterReply, .. });
+        match action {
             Action::Administer { judged } => {
-                local::administer(&shared.users, policy, state, judged, reply);
+                let client = seat.client();
+                // It may be about this client, too.
+                let (unread, unsent) = (input.len(), outbox.backlog());
+                let turn = Turn { active: true, input: unread, output: unsent, blocked: false };
+                client.note(turn, state.command);
+                client.show(Card::of(state));
+                local::administer(shared, policy, state, judged, reply);
                 outbox.reply(reply);
-                // Who has deleted their own user gets the reply, and then the end.
-                *closing = state.user.is_some() && state.incarnation != current_incarnation(shared, state);
+                // Who has killed themselves or deleted their own user gets the reply, and then the end.
+                let gone = state.user.is_some() && state.incarnation != current_incarnation(shared, state);
+                *closing = gone || seat.client().is_killed();
                 next = Some(Stop::NewPolicy);
             }
             Action::Close => {
@@ -350,62 +392,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.outbox.reply(&mut self.reply);
                 self.closing = true;
                 Err(None)
-            }
-        }
-    }
-
-    /// Whether a command of the session may be waiting for another client.
-    fn is_blocked(&self) -> bool {
-        !self.outbox.is_settled() && self.links.lease.as_ref().is_some_and(|lease| lease.is_patient())
-    }
-
-    /// Ends the session at once. As Redis: replies that the client has not got yet go with it.
-    fn abandon(&mut self) {
-        self.outbox.close();
-        self.closing = true;
-    }
-
-    /// Takes note of what the upstream has confirmed, and ends the session if it may not keep a subscription, or does
-    /// not read its messages.
-    fn tend_subscriptions(&mut self) {
-        for confirmation in self.outbox.take_confirmations() {
-            self.state.subscriptions.confirm(&confirmation);
-        }
-        if self.outbox.is_settled() {
-            self.state.subscriptions.settle();
-        }
-        if !self.state.may_keep_subscriptions() {
-            debug!(
-                client = self.state.ends.client,
-                "the session's user lost a channel that it is subscribed to"
-            );
-            self.abandon();
-        }
-        if self.outbox.is_flooded() {
-            warn!(client = self.state.ends.client, "a subscriber that does not read its messages is closed");
-            self.abandon();
-        }
-    }
-
-    /// Gives back a leased link that is no longer needed, and notices one that died.
-    fn tend_lease(&mut self) {
-        let Some(lease) = &self.links.lease else { return };
-        let holds_link = self.state.holds_link();
-        let transaction = &mut self.state.transaction;
-        if lease.is_dead() {
-            // As with a Redis that is gone.
-            self.closing |= self.state.subscriptions.holds_link();
-            if transaction.holds_link() {
-                transaction.lost = true;
-                // The client may have sent more before it read that MULTI or WATCH failed; those commands must not
-                // run on their own.
-                self.closing |= !transaction.confirmed;
-            }
-            self.links.lease = None;
-        } else if self.outbox.is_settled() {
-            transaction.confirmed = transaction.holds_link();
-            if !holds_link {
-                self.links.end_lease();
             }
         }
     }

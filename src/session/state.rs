@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::local::describe_client;
+use super::clients::{Card, Moment};
 use super::pubsub::Subscriptions;
 use crate::acl::{Event, LogContext, LogReason, User};
+use crate::command::CommandId;
 use crate::policy::{Facts, Gates, Incarnation, Policy};
 use crate::resp::{Protocol, RequestBuf};
 use crate::upstream::LinkKey;
@@ -19,8 +21,12 @@ pub struct SessionId(pub u64);
 pub struct Ends {
     /// The client's address.
     pub client: String,
-    /// The listener's address.
+    /// The address that it has connected to.
     pub listener: String,
+    /// Number of its socket.
+    pub fd: i32,
+    /// It came by a Unix socket.
+    pub unix: bool,
 }
 
 /// The state of one session.
@@ -52,6 +58,10 @@ pub struct State {
     pub subscriptions: Subscriptions,
     /// What MULTI has queued.
     pub queue: Queue,
+    /// Its last command; `None` before the first, and after one that is unknown.
+    pub command: Option<CommandId>,
+    /// When it began.
+    pub since: Instant,
     /// What is to be written into the ACL log: events, each with a line about this client.
     pub notes: Vec<(Event, String)>,
 }
@@ -117,6 +127,8 @@ impl State {
             transaction: Transaction::default(),
             subscriptions: Subscriptions::default(),
             queue: Queue::default(),
+            command: None,
+            since: Instant::now(),
             notes: Vec::new(),
         };
         state.become_user(policy, policy.anonymous());
@@ -147,7 +159,13 @@ impl State {
     /// Notes a denial, or a failed login, for the ACL log. `command` is what the client runs; `username` whom it is about.
     pub fn note(&mut self, reason: LogReason, object: &[u8], username: &[u8], command: &str) {
         let context = if self.transaction.queueing { LogContext::Multi } else { LogContext::Toplevel };
-        self.notes.push((Event::new(reason, context, object, username), describe_client(self, command)));
+        self.notes.push((Event::new(reason, context, object, username), self.describe(command)));
+    }
+
+    /// The session's client in one line, as CLIENT INFO and the ACL log show it; `command` is what it runs.
+    pub fn describe(&self, command: &str) -> String {
+        let moment = Moment::running(command, self.since.elapsed().as_secs());
+        Card::of(self).line(self.id, &self.ends, moment)
     }
 
     /// Whether the session needs its leased link to go on.

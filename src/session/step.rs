@@ -5,8 +5,8 @@ use bytes::BytesMut;
 use super::state::State;
 use super::{auth, local, pubsub, transaction};
 use crate::acl::LogReason;
-use crate::command::Affinity;
 use crate::command::keys::affinity;
+use crate::command::{Affinity, Resolution};
 use crate::policy::{Judged, Policy, Reason, Verdict};
 use crate::resp::{Request, RequestBuf, encode};
 
@@ -18,7 +18,7 @@ pub enum Action<'a> {
     Close,
     /// Sends the reply in `out`, then ends the session.
     CloseAfterReply,
-    /// Has the request answered by [`Users`](crate::users::Users): it changes users, or shows the ACL log.
+    /// Has the request answered by what all sessions have in common: users, the ACL log, clients.
     Administer {
         /// The permit.
         judged: Judged<'a>,
@@ -90,7 +90,7 @@ pub enum Then {
 /// Judges `request` and decides what the session does. `settled` tells whether all earlier requests are answered.
 ///
 /// Pure but for `state` and `out`, which it changes only for requests that it answers itself: a request that is to be
-/// sent, or to be asked again, changes nothing here.
+/// sent, or to be asked again, changes nothing here but [`State::command`].
 pub fn step<'a>(
     policy: &'a Policy,
     state: &mut State,
@@ -104,6 +104,7 @@ pub fn step<'a>(
         Verdict::Deny(reason) => return refuse(policy, state, request, reason, settled, out),
     };
     let spec = judged.spec();
+    state.command = Some(spec.id);
     if let Some(action) = pubsub::step(policy, state, judged, settled, out) {
         return action;
     }
@@ -156,6 +157,10 @@ fn refuse<'a>(
     {
         return action;
     }
+    state.command = match policy.resolve(request, &mut RequestBuf::default()).1 {
+        Resolution::Known(spec) => Some(spec.id),
+        _ => None,
+    };
     let text = reason.reply(policy.version(), state.user_name(), request);
     let is_exec = match reason {
         Reason::Arity(spec) | Reason::Command(spec) | Reason::Unauthenticated(Some(spec)) => {

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::acl::Secret;
-use crate::resp::{Protocol, ReplyScanner, RequestBuf, Value, decode};
+use crate::resp::{Protocol, ReplyScanner, RequestBuf, Value, decode, integer};
 
 /// Largest reply of a handshake or probe; `COMMAND` of a server with modules stays far below.
 const MAX_COLD_REPLY_BYTES: usize = 16 * 1024 * 1024;
@@ -129,11 +129,19 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
-/// Connects and brings the connection into the state of `key`.
+/// A connection that is ready for commands.
+pub struct Dialled {
+    /// The connection.
+    pub stream: Box<dyn Stream>,
+    /// Its number at the upstream, if that was asked for; servers before 5.0 do not know it.
+    pub id: Option<i64>,
+}
+
+/// Connects and brings the connection into the state of `key`. `ask_id`: asks for the connection's number.
 ///
 /// # Errors
 /// See [`DialError`]; nothing of a client has been sent then.
-pub async fn dial(settings: &Settings, key: LinkKey) -> Result<Box<dyn Stream>, DialError> {
+pub async fn dial(settings: &Settings, key: LinkKey, ask_id: bool) -> Result<Dialled, DialError> {
     let handshake = async {
         let mut connection = ColdConnection::new(connect(settings).await?);
         authenticate(settings, &mut connection).await?;
@@ -144,8 +152,13 @@ pub async fn dial(settings: &Settings, key: LinkKey) -> Result<Box<dyn Stream>, 
             connection.expect_ok("SELECT", &[b"SELECT", key.db.to_string().as_bytes()]).await?;
         }
         connection.expect_welcome().await?;
+        let id = if ask_id { connection.client_id().await? } else { None };
         // Bytes beyond the last reply would be taken for the reply to a client's first command.
-        if connection.buffer.is_empty() { Ok(connection.stream) } else { Err(DialError::Protocol) }
+        if connection.buffer.is_empty() {
+            Ok(Dialled { stream: connection.stream, id })
+        } else {
+            Err(DialError::Protocol)
+        }
     };
     tokio::time::timeout(settings.connect_timeout, handshake).await.unwrap_or(Err(DialError::Timeout))
 }
@@ -230,6 +243,12 @@ impl ColdConnection {
             return Err(DialError::Refused("PING", first_line(text)));
         }
         Ok(())
+    }
+
+    /// The connection's number at the upstream; `None` if it does not say.
+    async fn client_id(&mut self) -> Result<Option<i64>, DialError> {
+        let frame = self.call_raw(&[b"CLIENT", b"ID"]).await?;
+        Ok(frame.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b"\r\n")).and_then(integer))
     }
 
     async fn expect_ok(&mut self, step: &'static str, args: &[&[u8]]) -> Result<(), DialError> {

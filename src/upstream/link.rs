@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 use tracing::{debug, warn};
 
-use super::dial::{DialError, LinkKey, Settings, Stream, dial};
+use super::dial::{DialError, Dialled, LinkKey, Settings, Stream, dial};
 use super::expect::{Expect, Meaning, meaning};
 use super::retry::Backoff;
 use crate::policy::{Judged, Version};
@@ -101,6 +101,8 @@ pub struct Link {
 
 struct Inner {
     phase: Phase,
+    /// The connection's number at the upstream, of a leased link.
+    id: Option<i64>,
     unwritten: BytesMut,
     /// Bytes of requests that were handed to the network so far on this connection.
     written: u64,
@@ -140,6 +142,7 @@ impl Link {
             key,
             inner: RefCell::new(Inner {
                 phase: Phase::Connecting,
+                id: None,
                 unwritten: BytesMut::new(),
                 written: 0,
                 slots: VecDeque::new(),
@@ -158,6 +161,11 @@ impl Link {
         self.inner.borrow().phase == Phase::Dead
     }
 
+    /// Whether the first attempt to connect is under way.
+    pub fn is_connecting(&self) -> bool {
+        self.inner.borrow().phase == Phase::Connecting
+    }
+
     /// Whether replies are outstanding.
     pub fn is_idle(&self) -> bool {
         self.inner.borrow().slots.is_empty()
@@ -173,6 +181,11 @@ impl Link {
     /// Whether a command that blocks may be waiting on the link.
     pub fn is_patient(&self) -> bool {
         self.inner.borrow().patient
+    }
+
+    /// The number of a leased link's connection at the upstream, once it is connected and if the upstream knows.
+    pub fn upstream_id(&self) -> Option<i64> {
+        self.inner.borrow().id
     }
 
     /// Until all its requests are answered, replies may take longer than `response_timeout`: the link carries a
@@ -231,6 +244,18 @@ impl Link {
         }
     }
 
+    /// Ends the command that blocks on another link, whose [`Link::upstream_id`] is `id`: with an error (`ERROR`), or as if
+    /// its time were over (`TIMEOUT`). `sink` gets the upstream's reply: `:1`, or `:0` if nothing blocks there.
+    pub fn unblock(&self, id: i64, how: &str, sink: Rc<dyn Sink>) {
+        let request = RequestBuf::from_args(&["CLIENT", "UNBLOCK", &id.to_string(), how]);
+        let mut inner = self.inner.borrow_mut();
+        if matches!(inner.phase, Phase::Up | Phase::Connecting) {
+            return inner.append(request.as_request().wire(), sink, Expect::Reply);
+        }
+        drop(inner);
+        sink.deliver(Delivery::NotSent);
+    }
+
     /// Sends a request of Redkeep's own. Nobody sees the reply; an error poisons the link.
     fn send_own(&self, args: &[&str]) {
         let mut inner = self.inner.borrow_mut();
@@ -264,6 +289,11 @@ impl Link {
 }
 
 impl Inner {
+    fn up(&mut self, id: Option<i64>) {
+        self.phase = Phase::Up;
+        self.id = id;
+    }
+
     fn append(&mut self, wire: &[u8], sink: Rc<dyn Sink>, expect: Expect) {
         if self.slots.is_empty() {
             self.progress = Instant::now();
@@ -300,12 +330,12 @@ enum End {
 async fn drive(link: Rc<Link>, settings: Rc<Settings>, lifetime: Lifetime, on_up: impl Fn()) {
     let mut backoff = Backoff::new();
     loop {
-        match dial(&settings, link.key).await {
-            Ok(stream) => {
+        match dial(&settings, link.key, lifetime == Lifetime::SingleUse).await {
+            Ok(Dialled { stream, id }) => {
                 if link.is_dead() {
                     break;
                 }
-                link.inner.borrow_mut().phase = Phase::Up;
+                link.inner.borrow_mut().up(id);
                 on_up();
                 let since = Instant::now();
                 let end = pump(&link, stream, &settings).await;

@@ -33,12 +33,14 @@ const WITHOUT_KEY_CHECK: &[(&str, &str)] = &[
     ("swapdb", "moves all keys"),
     ("slowlog", "shows the arguments of everyone's slow commands"),
     ("commandlog", "shows the arguments of everyone's slow commands"),
+    ("client|list", "shows the names that clients gave themselves"),
     ("config|set", "rules the whole server: eviction removes any key"),
 ];
 
 /// What the rules leave out since it would end the test.
 const HOPELESS: &[(&str, &str)] = &[
     ("shutdown", "ends the server"),
+    ("client|kill", "ends the test's other clients"),
     ("failover", "changes the server's role"),
     ("replicaof", "changes the server's role, and removes all keys"),
     ("slaveof", "changes the server's role, and removes all keys"),

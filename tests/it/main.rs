@@ -40,6 +40,7 @@ mod acl_errors;
 mod acl_oracle;
 mod acl_text;
 mod check;
+mod client_commands;
 mod clients;
 mod compat;
 mod databases;

@@ -2,6 +2,7 @@
 
 use crate::support::client::text;
 use crate::support::proxy::USERS;
+use crate::support::redis::{all, redis_6_2};
 use crate::support::{Proxy, Redis, wait_for};
 
 const RELOADED: &str = "\"reloaded\"";
@@ -151,12 +152,21 @@ fn a_blocked_session_whose_user_is_gone_is_closed_and_takes_nothing() {
 }
 
 #[test]
-fn a_blocked_client_does_not_hold_up_the_end() {
-    let mut proxy = Proxy::standard(Redis::shared());
-    let mut app = proxy.tls().login("app", "secret");
-    app.send(&["BLPOP", "app:nobody", "0"]);
-    let mut other = proxy.tls().login("app", "secret");
-    assert_eq!(other.ask("PING"), "+PONG\r\n");
-    proxy.signal("-TERM");
-    assert_eq!(proxy.wait().code(), Some(0));
+fn a_blocked_client_does_not_hold_up_the_end_and_takes_nothing() {
+    for server in all().into_iter().chain(redis_6_2()) {
+        let redis = Redis::start_program(&server, &[]);
+        let mut proxy = Proxy::standard(&redis);
+        let mut app = proxy.tls().login("app", "secret");
+        // Both wait; whether the first has reached the upstream yet is left to chance.
+        app.send(&["BLPOP", "app:list", "0"]);
+        app.send(&["BLPOP", "app:list", "0"]);
+        let mut other = proxy.tls().login("app", "secret");
+        assert_eq!(other.ask("PING"), "+PONG\r\n");
+        proxy.signal("-TERM");
+        let end = "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
+        assert_eq!(text(&app.read_to_end()), end.repeat(2), "{server:?}");
+        assert_eq!(proxy.wait().code(), Some(0));
+        assert_eq!(redis.client().ask("RPUSH app:list 1"), ":1\r\n");
+        proxy.assert_no_panic();
+    }
 }

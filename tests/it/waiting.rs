@@ -4,12 +4,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::support::redis::{all, redis_6_2};
+use crate::support::redis::{all, free_port, redis_6_2};
 use crate::support::{Proxy, Redis, wait_for};
 
 /// A server with a replica, which has caught up.
 fn pair(program: &Path) -> (Redis, Redis) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let port = free_port().to_string();
     let at_once = ["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"];
     let primary = Redis::start_program(program, &[&["--port", &port], &at_once[..]].concat());
     let replica = Redis::start_program(program, &["--replicaof", "127.0.0.1", &port]);

@@ -61,31 +61,8 @@ pub(super) fn set_info(state: &mut State, request: Request<'_>, out: &mut BytesM
     }
 }
 
-/// `CLIENT INFO`: the fields of Redis that say something about a client; those about its memory are left out, as they
-/// would describe Redkeep's buffers.
+/// `CLIENT INFO`: the client in one line.
 pub(super) fn info(state: &State, out: &mut BytesMut) {
-    let line = format!("{}\n", describe(state, "client|info"));
+    let line = format!("{}\n", state.describe("client|info"));
     encode::verbatim(out, line.as_bytes(), state.protocol);
-}
-
-/// A client in one line, as CLIENT INFO and the ACL log show it; `command` is the one that it runs.
-pub(in crate::session) fn describe(state: &State, command: &str) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let resp = match state.protocol {
-        crate::resp::Protocol::Resp2 => 2,
-        crate::resp::Protocol::Resp3 => 3,
-    };
-    let (sub, psub, ssub) = state.subscriptions.counts();
-    format!(
-        "id={} addr={} laddr={} name={} db={} sub={sub} psub={psub} ssub={ssub} multi=-1 cmd={command} user={} lib-name={} \
-         lib-ver={} resp={resp}",
-        state.id.0,
-        state.ends.client,
-        state.ends.listener,
-        text(&state.name),
-        state.db,
-        text(state.user_name()),
-        text(&state.lib_name),
-        text(&state.lib_ver),
-    )
 }

@@ -2,21 +2,22 @@
 
 mod acl;
 mod client;
+mod clients;
 mod config;
 mod connection;
 
-pub(super) use client::{INVALID_NAME, describe as describe_client, is_valid_name, set_name};
+pub(super) use client::{INVALID_NAME, is_valid_name, set_name};
 pub(super) use config::{
     OwnValues, is_get as is_config_get, own_values, rewrite as rewrite_config, shows_own,
 };
 
 use bytes::BytesMut;
 
+use super::Shared;
 use super::state::State;
 use crate::command::Affinity;
 use crate::policy::{Judged, Policy, Reason};
 use crate::resp::encode;
-use crate::users::Users;
 
 /// Answers a local command other than AUTH, HELLO, QUIT and RESET.
 pub(super) fn answer(policy: &Policy, state: &mut State, judged: Judged<'_>, out: &mut BytesMut) {
@@ -35,24 +36,29 @@ pub(super) fn answer(policy: &Policy, state: &mut State, judged: Judged<'_>, out
     }
 }
 
-/// Whether a request changes users, or shows what happened to them: one for [`administer`].
+/// Whether a request is about what all sessions have in common (users, the ACL log, clients): one for [`administer`].
 pub(super) fn administers(judged: Judged<'_>) -> bool {
+    let name = &*judged.spec().name;
     match judged.spec().affinity {
-        Affinity::Local => acl::is_administrative(&judged.spec().name),
+        Affinity::Local => acl::is_administrative(name) || clients::is_administrative(name),
         _ => config::sets_own(judged),
     }
 }
 
 /// Answers a request that [`administers`].
 pub(super) fn administer(
-    users: &Users,
+    shared: &Shared,
     policy: &Policy,
     state: &State,
     judged: Judged<'_>,
     out: &mut BytesMut,
 ) {
+    let request = judged.request();
     match &*judged.spec().name {
-        "config|set" => config::set(users, judged.request(), out),
-        _ => acl::administer(users, policy, state, judged, out),
+        "config|set" => config::set(&shared.users, request, out),
+        name if clients::is_administrative(name) => {
+            clients::administer(&shared.clients, policy, state, name, request, out);
+        }
+        _ => acl::administer(&shared.users, policy, state, judged, out),
     }
 }

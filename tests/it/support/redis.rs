@@ -117,6 +117,11 @@ impl Drop for Redis {
     }
 }
 
+/// A TCP port that was free a moment ago, for a server that must be reached that way (`--port`).
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 /// The redis-server on PATH.
 pub fn installed() -> PathBuf {
     assert!(which("redis-server"), "redis-server not found: sudo apt-get install -y redis-server");

@@ -166,8 +166,9 @@ fn clients_have_names_of_their_own() {
             ("CLIENT SETINFO nosuch x", "-ERR Unrecognized option 'nosuch'"),
             (
                 "CLIENT INFO",
-                "$122\r\nid=7 addr= laddr= name=me db=0 sub=0 psub=0 ssub=0 multi=-1 cmd=client|info user=app \
-                 lib-name=redis-py lib-ver=5.0 resp=2\n",
+                "$249\r\nid=7 addr= laddr= fd=0 name=me age=0 idle=0 flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 \
+                 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r \
+                 cmd=client|info user=app redir=-1 resp=2 lib-name=redis-py lib-ver=5.0\n",
             ),
             ("RESET", "EndLease +RESET"),
             ("CLIENT GETNAME", NOAUTH),

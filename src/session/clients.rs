@@ -1,0 +1,324 @@
+//! All clients of the process: what CLIENT LIST shows of them, and how CLIENT KILL and CLIENT UNBLOCK reach them.
+//!
+//! A session writes down here what others may know of it: its card when that changes, some numbers once per turn. The
+//! locks are for those commands alone and are never waited for on the way of a request.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+
+use super::state::{Ends, SessionId, State};
+use crate::command::{CommandId, CommandTable};
+use crate::resp::Protocol;
+
+/// The clients that are connected, by number.
+#[derive(Default)]
+pub struct Clients {
+    all: Mutex<BTreeMap<u64, Arc<Client>>>,
+}
+
+/// One client, as others see it.
+pub struct Client {
+    /// Its number.
+    pub id: SessionId,
+    /// Where it comes from.
+    pub ends: Ends,
+    since: Instant,
+    card: Mutex<Card>,
+    /// Seconds after `since` of its last request.
+    active: AtomicU64,
+    /// Place of its last command in the table, plus one. The upstream may have got another table since; then a command
+    /// of a module shows as another one, until the client's next.
+    command: AtomicUsize,
+    /// Bytes of requests that are not handled yet, and of replies that it has not read.
+    input: AtomicUsize,
+    output: AtomicUsize,
+    blocked: AtomicBool,
+    killed: AtomicBool,
+    unblock: AtomicU8,
+    task: OnceLock<Waker>,
+}
+
+/// What changes rarely about a client.
+#[derive(Clone, Debug, Default)]
+pub struct Card {
+    /// Name of its user; `default` before a login.
+    pub user: Vec<u8>,
+    name: Vec<u8>,
+    lib_name: Vec<u8>,
+    lib_ver: Vec<u8>,
+    db: u32,
+    protocol: Protocol,
+    /// Channels, patterns, shard channels.
+    subscriptions: (usize, usize, usize),
+    /// Commands that its transaction has queued, and their bytes.
+    queued: Option<(usize, usize)>,
+}
+
+/// What changes all the time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moment<'a> {
+    age: u64,
+    idle: u64,
+    input: usize,
+    output: usize,
+    blocked: bool,
+    /// The last command; empty for none.
+    command: &'a str,
+}
+
+/// What a turn of the session's loop tells about it.
+#[derive(Clone, Copy)]
+pub(super) struct Turn {
+    /// It has handled a request.
+    pub(super) active: bool,
+    pub(super) input: usize,
+    pub(super) output: usize,
+    pub(super) blocked: bool,
+}
+
+/// How CLIENT UNBLOCK ends a command that blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unblock {
+    /// With an error.
+    Error,
+    /// As if its time were over.
+    Timeout,
+}
+
+impl Unblock {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Unblock::Error => "ERROR",
+            Unblock::Timeout => "TIMEOUT",
+        }
+    }
+}
+
+/// A client's place in the list, until it is dropped.
+pub(super) struct Seat {
+    clients: Arc<Clients>,
+    client: Arc<Client>,
+}
+
+impl Clients {
+    /// Takes in a client that has just connected.
+    pub(super) fn enter(self: &Arc<Self>, id: SessionId, ends: Ends) -> Seat {
+        let client = Arc::new(Client {
+            id,
+            ends,
+            since: Instant::now(),
+            card: Mutex::default(),
+            active: AtomicU64::default(),
+            command: AtomicUsize::default(),
+            input: AtomicUsize::default(),
+            output: AtomicUsize::default(),
+            blocked: AtomicBool::default(),
+            killed: AtomicBool::default(),
+            unblock: AtomicU8::default(),
+            task: OnceLock::new(),
+        });
+        lock(&self.all).insert(id.0, client.clone());
+        Seat { clients: self.clone(), client }
+    }
+
+    /// All clients, the oldest first.
+    pub fn all(&self) -> Vec<Arc<Client>> {
+        lock(&self.all).values().cloned().collect()
+    }
+
+    /// The client of this number.
+    pub fn get(&self, id: u64) -> Option<Arc<Client>> {
+        lock(&self.all).get(&id).cloned()
+    }
+}
+
+impl Seat {
+    /// The client.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        lock(&self.clients.all).remove(&self.client.id.0);
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// What it was last seen to be.
+    pub fn card(&self) -> Card {
+        lock(&self.card).clone()
+    }
+
+    /// Seconds since it connected.
+    pub fn age(&self) -> u64 {
+        self.since.elapsed().as_secs()
+    }
+
+    /// Whether a command of it may be waiting for another client.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Ends it, from any thread.
+    pub fn kill(&self) {
+        self.killed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Ends its command that blocks, if it is still blocked when it hears of it; from any thread.
+    pub fn unblock(&self, how: Unblock) {
+        let how = match how {
+            Unblock::Error => 1,
+            Unblock::Timeout => 2,
+        };
+        self.unblock.store(how, Ordering::Release);
+        self.wake();
+    }
+
+    /// One line about it, as CLIENT LIST has it.
+    pub fn line(&self, table: &CommandTable) -> String {
+        let place = self.command.load(Ordering::Relaxed).checked_sub(1);
+        let spec = place.and_then(|place| table.specs().get(place));
+        let age = self.age();
+        let moment = Moment {
+            age,
+            idle: age.saturating_sub(self.active.load(Ordering::Relaxed)),
+            input: self.input.load(Ordering::Relaxed),
+            output: self.output.load(Ordering::Relaxed),
+            blocked: self.is_blocked(),
+            command: spec.map_or("NULL", |spec| &spec.name),
+        };
+        lock(&self.card).line(self.id, &self.ends, moment)
+    }
+
+    /// Whether [`Client::kill`] was called.
+    pub(super) fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
+    }
+
+    /// What [`Client::unblock`] was called for since the last time.
+    pub(super) fn take_unblock(&self) -> Option<Unblock> {
+        // Nearly always nothing: a load costs less than a swap.
+        if self.unblock.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        match self.unblock.swap(0, Ordering::Acquire) {
+            1 => Some(Unblock::Error),
+            2 => Some(Unblock::Timeout),
+            _ => None,
+        }
+    }
+
+    /// Remembers whom to wake: a task keeps its waker as long as it lives.
+    pub(super) fn register(&self, task: &Waker) {
+        self.task.get_or_init(|| task.clone());
+    }
+
+    /// Writes down what a turn of the session's loop has changed.
+    pub(super) fn note(&self, turn: Turn, command: Option<CommandId>) {
+        if turn.active {
+            self.active.store(self.age(), Ordering::Relaxed);
+            self.command.store(command.map_or(0, |id| id.index().saturating_add(1)), Ordering::Relaxed);
+        }
+        self.input.store(turn.input, Ordering::Relaxed);
+        self.output.store(turn.output, Ordering::Relaxed);
+        self.blocked.store(turn.blocked, Ordering::Relaxed);
+    }
+
+    /// Writes down what others may know from now on.
+    pub(super) fn show(&self, card: Card) {
+        *lock(&self.card) = card;
+    }
+
+    fn wake(&self) {
+        // Without a task it has not begun, and will look by itself.
+        if let Some(task) = self.task.get() {
+            task.wake_by_ref();
+        }
+    }
+}
+
+// === impl Card ===
+
+impl Card {
+    /// What others may know of a session.
+    pub fn of(state: &State) -> Card {
+        let queue = &state.queue;
+        Card {
+            // As Redis, which makes everyone `default` before a login.
+            user: state.user.as_ref().map_or(&b"default"[..], |user| user.name()).to_vec(),
+            name: state.name.clone(),
+            lib_name: state.lib_name.clone(),
+            lib_ver: state.lib_ver.clone(),
+            db: state.db,
+            protocol: state.protocol,
+            subscriptions: state.subscriptions.counts(),
+            queued: state.transaction.queueing.then_some((queue.requests.len(), queue.bytes)),
+        }
+    }
+
+    /// Whether it has subscriptions.
+    pub fn is_subscriber(&self) -> bool {
+        self.subscriptions != (0, 0, 0)
+    }
+
+    /// The line of CLIENT LIST, CLIENT INFO and the ACL log, with all fields of Redis 7.2: clients' parsers miss any that is
+    /// not there. Those about memory tell of Redkeep's buffers; where it has no equal, they are 0.
+    pub fn line(&self, id: SessionId, ends: &Ends, moment: Moment<'_>) -> String {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let resp = match self.protocol {
+            Protocol::Resp2 => 2,
+            Protocol::Resp3 => 3,
+        };
+        let (sub, psub, ssub) = self.subscriptions;
+        let queued = self.queued.map_or(-1, |(count, _)| i64::try_from(count).unwrap_or(i64::MAX));
+        let queue_bytes = self.queued.map_or(0, |(_, bytes)| bytes);
+        let Moment { age, idle, input, output, blocked, command } = moment;
+        format!(
+            "id={} addr={} laddr={} fd={} name={} age={age} idle={idle} flags={} db={} sub={sub} psub={psub} ssub={ssub} \
+             multi={queued} qbuf={input} qbuf-free=0 argv-mem=0 multi-mem={queue_bytes} rbs=0 rbp=0 obl={output} \
+             oll=0 omem=0 tot-mem={} events=r cmd={command} user={} redir=-1 resp={resp} lib-name={} lib-ver={}",
+            id.0,
+            ends.client,
+            ends.listener,
+            ends.fd,
+            text(&self.name),
+            self.flags(ends, blocked),
+            self.db,
+            input.saturating_add(output).saturating_add(queue_bytes),
+            text(&self.user),
+            text(&self.lib_name),
+            text(&self.lib_ver),
+        )
+    }
+
+    /// Redis' letters for what a client is doing; `N` for nothing of that kind.
+    fn flags(&self, ends: &Ends, blocked: bool) -> String {
+        let flags: String =
+            [(self.is_subscriber(), 'P'), (self.queued.is_some(), 'x'), (blocked, 'b'), (ends.unix, 'U')]
+                .into_iter()
+                .filter_map(|(set, letter)| set.then_some(letter))
+                .collect();
+        if flags.is_empty() { "N".to_owned() } else { flags }
+    }
+}
+
+impl<'a> Moment<'a> {
+    /// A client that runs `command` just now.
+    pub fn running(command: &'a str, age: u64) -> Self {
+        Moment { age, command, ..Moment::default() }
+    }
+}
+
+/// Whoever panicked with one of these locks has left a whole value behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,98 @@
+//! What a session looks after before each of its requests: a command that blocks, subscriptions, a leased link.
+
+use tracing::{debug, warn};
+
+use super::Session;
+use super::clients::Unblock;
+use super::unblock::{Progress, Unblocking};
+
+impl<S> Session<S> {
+    /// Whether a command of the session may be waiting for another client.
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.outbox.is_settled() && self.links.lease.as_ref().is_some_and(|lease| lease.is_patient())
+    }
+
+    /// Ends a command that blocks, if somebody has asked for that, or the worker drains: nobody can tell how long it would
+    /// go on.
+    pub(super) fn tend_blocked(&mut self) {
+        let draining = self.shared.draining.get();
+        let asked = self.seat.client().take_unblock();
+        if !self.is_blocked() {
+            self.unblocking = None;
+            return;
+        }
+        if let Some(how) = asked {
+            self.unblocking.get_or_insert_with(|| Unblocking::new(how, self.outbox.clone()));
+        }
+        loop {
+            if draining {
+                // Each of those that wait behind one another.
+                self.unblocking.get_or_insert_with(|| Unblocking::new(Unblock::Error, self.outbox.clone()));
+            }
+            let (Some(unblocking), Some(lease)) = (&self.unblocking, &self.links.lease) else { return };
+            match unblocking.advance(lease, &self.shared.pool, self.state.id.0) {
+                Progress::UnderWay => return,
+                Progress::Done => self.unblocking = None,
+                Progress::Impossible => {
+                    self.unblocking = None;
+                    if draining {
+                        self.abandon();
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Ends the session at once. As Redis: replies that the client has not got yet go with it.
+    pub(super) fn abandon(&mut self) {
+        self.outbox.close();
+        self.closing = true;
+    }
+
+    /// Takes note of what the upstream has confirmed, and ends the session if it may not keep a subscription, or does
+    /// not read its messages.
+    pub(super) fn tend_subscriptions(&mut self) {
+        for confirmation in self.outbox.take_confirmations() {
+            self.unseen = true;
+            self.state.subscriptions.confirm(&confirmation);
+        }
+        if self.outbox.is_settled() {
+            self.state.subscriptions.settle();
+        }
+        if !self.state.may_keep_subscriptions() {
+            debug!(
+                client = self.state.ends.client,
+                "the session's user lost a channel that it is subscribed to"
+            );
+            self.abandon();
+        }
+        if self.outbox.is_flooded() {
+            warn!(client = self.state.ends.client, "a subscriber that does not read its messages is closed");
+            self.abandon();
+        }
+    }
+
+    /// Gives back a leased link that is no longer needed, and notices one that died.
+    pub(super) fn tend_lease(&mut self) {
+        let Some(lease) = &self.links.lease else { return };
+        let holds_link = self.state.holds_link();
+        let transaction = &mut self.state.transaction;
+        if lease.is_dead() {
+            // As with a Redis that is gone.
+            self.closing |= self.state.subscriptions.holds_link();
+            if transaction.holds_link() {
+                transaction.lost = true;
+                // The client may have sent more before it read that MULTI or WATCH failed; those commands must not
+                // run on their own.
+                self.closing |= !transaction.confirmed;
+            }
+            self.links.lease = None;
+        } else if self.outbox.is_settled() {
+            transaction.confirmed = transaction.holds_link();
+            if !holds_link {
+                self.links.end_lease();
+            }
+        }
+    }
+}
