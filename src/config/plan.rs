@@ -261,6 +261,8 @@ fn read_upstream(config: &Config, problems: &mut Problems) -> Option<Settings> {
         connect_timeout: upstream.connect_timeout,
         response_timeout: upstream.response_timeout,
         links_per_worker: upstream.links_per_worker,
+        max_leased: upstream.max_leased,
+        lease_timeout: upstream.lease_timeout,
     })
 }
 

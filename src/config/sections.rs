@@ -64,6 +64,12 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Redis' own default.
 const MAXCLIENTS: usize = 10_000;
+/// Subscribers, transactions and blocked clients at the same time; a tenth of the connections that Redis takes by default.
+const MAX_LEASED: usize = 1_000;
+/// More than one machine has ports for.
+const MAX_MAX_LEASED: usize = 1_000_000;
+/// Longer than a transaction takes, shorter than a client waits.
+const LEASE_TIMEOUT: Duration = Duration::from_secs(1);
 /// More links than this would cost Redis what sharing saves.
 const MAX_LINKS_PER_WORKER: usize = 64;
 
@@ -166,6 +172,8 @@ fn upstream(reader: &mut Reader, section: &mut Section<'_>) -> Option<Upstream> 
     let connect_timeout = reader.parse_or(section, "connect_timeout", CONNECT_TIMEOUT, values::duration);
     let response_timeout = reader.parse_or(section, "response_timeout", RESPONSE_TIMEOUT, values::duration);
     let links_per_worker = reader.number(section, "links_per_worker", 1, 1..=MAX_LINKS_PER_WORKER);
+    let max_leased = reader.number(section, "max_leased", MAX_LEASED, 1..=MAX_MAX_LEASED);
+    let lease_timeout = reader.parse_or(section, "lease_timeout", LEASE_TIMEOUT, values::duration);
     let address = address?;
     match (&address.value, tls_entry) {
         (UpstreamAddress::Tls { .. }, None) => reader.problem(
@@ -191,6 +199,8 @@ fn upstream(reader: &mut Reader, section: &mut Section<'_>) -> Option<Upstream> 
         connect_timeout,
         response_timeout,
         links_per_worker,
+        max_leased,
+        lease_timeout,
     })
 }
 

@@ -94,6 +94,10 @@ pub struct Upstream {
     pub response_timeout: Duration,
     /// `links_per_worker`, 1 to 64, default 1: shared links of one worker, database and protocol version.
     pub links_per_worker: usize,
+    /// `max_leased`, at least 1, default 1,000: links that belong to one session for a while, of all workers together.
+    pub max_leased: usize,
+    /// `lease_timeout`, default 1 s: a command waits at most so long for such a link while all are in use.
+    pub lease_timeout: Duration,
 }
 
 /// How the upstream is reached.

@@ -17,14 +17,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tracing::warn;
 
-use crate::session::{self, SessionId};
+use crate::session::SessionId;
 use crate::upstream;
 use crate::users::Users;
 use listener::{Accepted, Listener};
-use worker::{Arrival, Message, Ticket};
+use worker::{Arrival, Common, Message, Ticket};
 
 /// Pause after the system refused to accept (no file descriptors left, most likely).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -96,16 +96,19 @@ impl Server {
                 Listener::bind(bind, tls.clone()).map_err(|error| StartError::Bind(bind.clone(), error))?;
             listeners.push(listener);
         }
-        let everyone = Arc::new(session::Clients::default());
+        let common = Common {
+            clients: Arc::default(),
+            leases: Arc::new(Semaphore::new(settings.upstream.max_leased)),
+            on_up: on_up.clone(),
+        };
         let mut workers = Vec::new();
         let mut threads = Vec::new();
         for number in 0..settings.workers.max(1) {
             let (messages, inbox) = mpsc::unbounded_channel();
-            let (settings, users, on_up) = (settings.clone(), users.clone(), on_up.clone());
-            let everyone = everyone.clone();
+            let (settings, users, common) = (settings.clone(), users.clone(), common.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || worker::run(&settings, users, everyone, on_up, inbox))
+                .spawn(move || worker::run(&settings, users, common, inbox))
                 .map_err(StartError::Worker)?;
             threads.push(thread);
             workers.push(Handle { messages, clients: Arc::default() });

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::LocalSet;
 use tracing::debug;
 
@@ -80,13 +80,22 @@ struct Worker {
     protected_mode: bool,
 }
 
+/// What the workers have in common, beside the users.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) clients: Arc<Clients>,
+    /// Permits for leased links.
+    pub(super) leases: Arc<Semaphore>,
+    /// Told whenever a shared link came up.
+    pub(super) on_up: Arc<Notify>,
+}
+
 /// The body of a worker's thread. Returns when it was told to drain and all sessions have ended, or when nobody can
 /// tell it anything any more.
 pub(super) fn run(
     settings: &Settings,
     users: Arc<Users>,
-    clients: Arc<Clients>,
-    on_up: Arc<Notify>,
+    common: Common,
     messages: mpsc::UnboundedReceiver<Message>,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -96,8 +105,8 @@ pub(super) fn run(
             shared: Rc::new(Shared {
                 live: users.live().clone(),
                 users,
-                clients,
-                pool: Pool::new(settings.upstream.clone(), on_up),
+                clients: common.clients,
+                pool: Pool::new(settings.upstream.clone(), common.leases, common.on_up),
                 draining: Cell::new(false),
             }),
             sessions: RefCell::default(),

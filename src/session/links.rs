@@ -3,11 +3,13 @@
 //! INVARIANT: a session uses one link at a time. It changes to another one (another database or protocol, a lease and
 //! back) only when all its earlier requests are answered, so the order of its replies is the order of its requests.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
-use super::{Route, State, Transaction};
+use super::replies::{NONE_FREE, NOT_SENT};
+use super::{Outbox, Route, State, Transaction};
 use crate::resp::Protocol;
-use crate::upstream::{Link, Pool};
+use crate::upstream::{Lease, Link, LinkKey, Permit, Pool};
 
 /// The links that a session uses.
 #[derive(Default)]
@@ -16,29 +18,49 @@ pub(super) struct Links {
     current: Option<Rc<Link>>,
     /// One of this session alone.
     pub(super) lease: Option<Rc<Link>>,
+    place: Option<Rc<Cell<Place>>>,
 }
 
 /// Where the next request goes.
 pub(super) enum Pick {
     /// There.
     Link(Rc<Link>),
-    /// Nowhere: too many databases are in use at once.
-    None,
-    /// To another link than the last one, so all earlier requests have to be answered first.
+    /// Nowhere: with this error.
+    None(&'static str),
+    /// To another link than the last one, so all earlier requests have to be answered first; or to a leased link, and
+    /// none is free. The session is woken when it should ask again.
     Settle,
 }
 
+/// A session's place in the line for a leased link.
+enum Place {
+    Granted(Permit),
+    TimedOut,
+    Waiting,
+}
+
 impl Links {
-    /// Picks the link for a request of this route. `settled`: all earlier requests are answered.
-    pub(super) fn pick(&mut self, pool: &Pool, state: &State, route: Route, settled: bool) -> Pick {
+    /// Picks the link for a request of this route. `settled`: all earlier requests are answered. `outbox` is the session's.
+    pub(super) fn pick(
+        &mut self,
+        pool: &Pool,
+        state: &State,
+        route: Route,
+        settled: bool,
+        outbox: &Rc<Outbox>,
+    ) -> Pick {
         let leased = route == Route::Leased || state.holds_link();
         let target = match &self.lease {
             Some(lease) if leased => lease.clone(),
             None if leased && !settled => return Pick::Settle,
-            None if leased => self.lease.insert(pool.lease(state.link_key())).clone(),
+            None if leased => match self.new_lease(pool, state.link_key()) {
+                Lease::Link(link) => self.lease.insert(link).clone(),
+                Lease::Down => return Pick::None(NOT_SENT),
+                Lease::Busy => return self.wait(pool, outbox),
+            },
             _ => match pool.shared(state.link_key(), state.id.0) {
                 Some(link) => link,
-                None => return Pick::None,
+                None => return Pick::None(NOT_SENT),
             },
         };
         let changes = !self.current.as_ref().is_some_and(|link| Rc::ptr_eq(link, &target));
@@ -47,6 +69,53 @@ impl Links {
         }
         self.current = Some(target.clone());
         Pick::Link(target)
+    }
+
+    /// Whether the session waits for a leased link.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// Gives up the place in the line: the request that it was for is dealt with.
+    pub(super) fn leave_line(&mut self) {
+        self.place = None;
+    }
+
+    fn new_lease(&mut self, pool: &Pool, key: LinkKey) -> Lease {
+        let Some(place) = &self.place else { return pool.lease(key) };
+        match place.replace(Place::Waiting) {
+            Place::Granted(permit) => {
+                self.place = None;
+                pool.open_leased(key, permit)
+            }
+            other => {
+                place.set(other);
+                Lease::Busy
+            }
+        }
+    }
+
+    /// All leased links are in use: gets in line, or leaves it when the time is over.
+    fn wait(&mut self, pool: &Pool, outbox: &Rc<Outbox>) -> Pick {
+        let Some(place) = &self.place else {
+            let place = Rc::new(Cell::new(Place::Waiting));
+            let (permit, outbox) = (pool.wait_for_permit(), Rc::downgrade(outbox));
+            self.place = Some(place.clone());
+            tokio::task::spawn_local(async move {
+                place.set(permit.await.map_or(Place::TimedOut, Place::Granted));
+                if let Some(outbox) = outbox.upgrade() {
+                    outbox.wake();
+                }
+            });
+            return Pick::Settle;
+        };
+        match place.replace(Place::Waiting) {
+            Place::TimedOut => {
+                self.place = None;
+                Pick::None(NONE_FREE)
+            }
+            _ => Pick::Settle,
+        }
     }
 
     /// Ends a transaction that was not executed: by closing the leased link, unless subscriptions need it.

@@ -161,6 +161,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let stop = self.handle_input();
             self.show(self.input.len() < unhandled);
             let flushed = self.poll_flush(cx)?;
+            if self.input_ended && (self.is_blocked() || self.links.is_waiting()) {
+                // Nobody waits for the reply of the blocked command any more, and it must not take effect later.
+                return Poll::Ready(Ok(()));
+            }
             let over = self.closing || (self.input_ended && stop == Stop::NeedsInput);
             if over && self.outbox.is_settled() {
                 // No message comes after the last reply.
@@ -176,13 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if self.closing || self.input_ended || !reads {
                 return Poll::Pending;
             }
-            if ready!(self.poll_read(cx))? == 0 {
-                self.input_ended = true;
-                if self.is_blocked() {
-                    // Nobody waits for the reply of the blocked command any more, and it must not take effect later.
-                    return Poll::Ready(Ok(()));
-                }
-            }
+            self.input_ended = ready!(self.poll_read(cx))? == 0;
         }
     }
 
@@ -329,17 +327,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 outbox.reply(reply);
             }
             Action::Forward { judged, route, then } => {
-                match links.pick(&shared.pool, state, route, settled) {
+                match links.pick(&shared.pool, state, route, settled, outbox) {
                     Pick::Settle => {
                         *waiting = Some(length);
                         return Some(Stop::Unsettled);
                     }
-                    Pick::Link(link) if way.send(&link, judged, then, policy, state) => {
-                        transaction::sent(state, then, judged, policy);
-                        state.subscriptions.sent(then);
+                    Pick::Link(link) => {
+                        if way.send(&link, judged, then, policy, state) {
+                            transaction::sent(state, then, judged, policy);
+                            state.subscriptions.sent(then);
+                        } else {
+                            encode::error(reply, NOT_SENT.as_bytes());
+                            outbox.reply(reply);
+                        }
                     }
-                    Pick::Link(_) | Pick::None => {
-                        encode::error(reply, NOT_SENT.as_bytes());
+                    Pick::None(error) => {
+                        encode::error(reply, error.as_bytes());
                         outbox.reply(reply);
                     }
                 }
@@ -365,6 +368,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
         }
         input.advance(length);
+        links.leave_line();
         for (event, client) in state.notes.drain(..) {
             shared.users.note(event, client);
         }

@@ -15,6 +15,9 @@ use crate::upstream::{Delivery, Sink};
 /// The code for a command that certainly did not reach the upstream: clients know it and retry by themselves.
 pub(super) const NOT_SENT: &str = "LOADING redkeep: upstream unavailable, command not sent";
 
+/// The same, while all leased links are in use.
+pub(super) const NONE_FREE: &str = "LOADING redkeep: no upstream connection free, command not sent";
+
 /// The code for a command that may have run: no client retries it.
 pub(super) const IN_DOUBT: &str = "INDOUBT redkeep: upstream connection lost, command may have been executed";
 

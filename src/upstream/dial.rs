@@ -71,6 +71,10 @@ pub struct Settings {
     pub response_timeout: Duration,
     /// Shared links per worker, database and protocol.
     pub links_per_worker: usize,
+    /// Leased links of all workers together.
+    pub max_leased: usize,
+    /// Time that a command waits for a leased link while all are in use.
+    pub lease_timeout: Duration,
 }
 
 impl Settings {
@@ -86,6 +90,8 @@ impl Settings {
             && self.connect_timeout == other.connect_timeout
             && self.response_timeout == other.response_timeout
             && self.links_per_worker == other.links_per_worker
+            && self.max_leased == other.max_leased
+            && self.lease_timeout == other.lease_timeout
     }
 }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 use tracing::{debug, warn};
 
@@ -85,12 +86,22 @@ enum Phase {
 }
 
 /// Whether a link that lost its connection makes a new one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Lifetime {
     /// Shared links reconnect for ever.
     Reconnecting,
     /// Leased links end with their connection: the state that they were leased for is lost.
-    SingleUse,
+    SingleUse(Permit),
+}
+
+/// The right to have one more leased link; given back when dropped.
+#[derive(Debug)]
+pub struct Permit(#[expect(dead_code, reason = "held, for its end to be seen")] OwnedSemaphorePermit);
+
+impl Permit {
+    pub(super) fn new(permit: OwnedSemaphorePermit) -> Self {
+        Permit(permit)
+    }
 }
 
 /// The sessions' side of one upstream connection. Owned by one worker.
@@ -159,6 +170,11 @@ impl Link {
     /// Whether the link is closed for good.
     pub fn is_dead(&self) -> bool {
         self.inner.borrow().phase == Phase::Dead
+    }
+
+    /// Whether there is no connection, and the last attempt failed.
+    pub fn is_down(&self) -> bool {
+        self.inner.borrow().phase == Phase::Down
     }
 
     /// Whether the first attempt to connect is under way.
@@ -329,8 +345,9 @@ enum End {
 
 async fn drive(link: Rc<Link>, settings: Rc<Settings>, lifetime: Lifetime, on_up: impl Fn()) {
     let mut backoff = Backoff::new();
+    let single_use = matches!(lifetime, Lifetime::SingleUse(_));
     loop {
-        match dial(&settings, link.key, lifetime == Lifetime::SingleUse).await {
+        match dial(&settings, link.key, single_use).await {
             Ok(Dialled { stream, id }) => {
                 if link.is_dead() {
                     break;
@@ -352,7 +369,7 @@ async fn drive(link: Rc<Link>, settings: Rc<Settings>, lifetime: Lifetime, on_up
                 link.fail(Phase::Down);
             }
         }
-        if lifetime == Lifetime::SingleUse || link.is_dead() {
+        if single_use || link.is_dead() {
             break;
         }
         if link.inner.borrow().phase == Phase::Down {

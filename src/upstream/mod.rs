@@ -13,7 +13,7 @@ mod retry;
 
 pub use dial::{Address, DialError, DialTls, LinkKey, Settings, Stream, dial};
 pub use expect::Expect;
-pub use link::{Delivery, Lifetime, Link, Sink};
-pub use pool::Pool;
+pub use link::{Delivery, Lifetime, Link, Permit, Sink};
+pub use pool::{Lease, Pool};
 pub use probe::{Probe, probe};
 pub(crate) use retry::Backoff;

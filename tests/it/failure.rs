@@ -157,6 +157,30 @@ fn an_upstream_that_hangs_is_given_up_after_the_response_timeout() {
 }
 
 #[test]
+fn service_is_back_within_150_ms_of_the_upstream_in_the_median() {
+    let mut redis = Redis::start(&[]);
+    let proxy = Proxy::standard(&redis);
+    let mut app = proxy.plain().login("app", "secret");
+    let mut times = Vec::new();
+    for cycle in 0..9 {
+        assert_eq!(app.ask("SET app:k 1"), "+OK\r\n");
+        redis.kill();
+        wait_for("the code", || (app.ask("GET app:k") == NOT_SENT).then_some(()));
+        // Away for longer than the longest pause between two attempts, and never in step with them.
+        pause(Duration::from_millis(200 + 17 * cycle));
+        redis.start_again();
+        let back = Instant::now();
+        wait_for("the service", || (app.ask("GET app:k") == "$-1\r\n").then_some(()));
+        times.push(back.elapsed());
+        // An upstream that ends at once would be taken for one that does not come up.
+        pause(Duration::from_millis(1000));
+    }
+    times.sort_unstable();
+    assert!(times[4] <= Duration::from_millis(150), "{times:?}");
+    proxy.assert_no_panic();
+}
+
+#[test]
 fn a_proxy_that_starts_before_its_upstream_serves_once_it_is_there() {
     let dir = TempDir::new();
     let socket = dir.path().join("redis.sock");
