@@ -55,6 +55,7 @@ pub struct Card {
     subscriptions: (usize, usize, usize),
     /// Commands that its transaction has queued, and their bytes.
     queued: Option<(usize, usize)>,
+    no_evict: bool,
 }
 
 /// What changes all the time.
@@ -261,6 +262,7 @@ impl Card {
             db: state.db,
             protocol: state.protocol,
             subscriptions: state.subscriptions.counts(),
+            no_evict: state.no_evict,
             queued: state.transaction.queueing.then_some((queue.requests.len(), queue.bytes)),
         }
     }
@@ -302,11 +304,16 @@ impl Card {
 
     /// Redis' letters for what a client is doing; `N` for nothing of that kind.
     fn flags(&self, ends: &Ends, blocked: bool) -> String {
-        let flags: String =
-            [(self.is_subscriber(), 'P'), (self.queued.is_some(), 'x'), (blocked, 'b'), (ends.unix, 'U')]
-                .into_iter()
-                .filter_map(|(set, letter)| set.then_some(letter))
-                .collect();
+        let flags: String = [
+            (self.is_subscriber(), 'P'),
+            (self.queued.is_some(), 'x'),
+            (blocked, 'b'),
+            (ends.unix, 'U'),
+            (self.no_evict, 'e'),
+        ]
+        .into_iter()
+        .filter_map(|(set, letter)| set.then_some(letter))
+        .collect();
         if flags.is_empty() { "N".to_owned() } else { flags }
     }
 }

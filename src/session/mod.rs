@@ -298,6 +298,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let transaction = state.transaction;
         let way = Way { shared, outbox, witness };
         let action = step(policy, state, request, scratch, settled, reply);
+        outbox.mute(state.replies.are_muted());
         *unseen |= !matches!(&action, Action::Forward { then: Then::Nothing | Then::ReleaseAfterReply, .. });
         match action {
             Action::Administer { judged } => {
@@ -368,6 +369,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
         }
         input.advance(length);
+        state.replies = state.replies.next();
+        outbox.mute(state.replies.are_muted());
         links.leave_line();
         for (event, client) in state.notes.drain(..) {
             shared.users.note(event, client);

@@ -49,6 +49,8 @@ struct Inner {
     waiting: usize,
     /// Confirmations of subscriptions that the session has not looked at yet.
     confirmations: Vec<Bytes>,
+    /// The client wants no reply to the requests that come now.
+    muted: bool,
     /// The client did not read its messages.
     flooded: bool,
     /// The session has ended: whatever still arrives is dropped.
@@ -57,7 +59,10 @@ struct Inner {
 }
 
 enum Slot {
-    Open,
+    /// Its reply is to come; nobody will see it if `muted`.
+    Open {
+        muted: bool,
+    },
     Local(Bytes),
 }
 
@@ -79,17 +84,25 @@ impl Outbox {
         self.inner.borrow().ready.len()
     }
 
+    /// Whether the client wants to see the replies to the requests that come from now on (CLIENT REPLY).
+    pub fn mute(&self, muted: bool) {
+        self.inner.borrow_mut().muted = muted;
+    }
+
     /// Takes the slot of a request that was sent to a link.
     pub fn take_slot(&self) {
         let mut inner = self.inner.borrow_mut();
-        inner.slots.push_back(Slot::Open);
+        let muted = inner.muted;
+        inner.slots.push_back(Slot::Open { muted });
         inner.open = inner.open.saturating_add(1);
     }
 
     /// Adds a reply of Redkeep's own, behind all replies that are still open. Empties `reply`.
     pub fn reply(&self, reply: &mut BytesMut) {
         let mut inner = self.inner.borrow_mut();
-        if inner.slots.is_empty() {
+        if inner.muted {
+            reply.clear();
+        } else if inner.slots.is_empty() {
             inner.ready.extend_from_slice(reply);
             reply.clear();
         } else {
@@ -182,10 +195,11 @@ impl Sink for Outbox {
         if !inner.answers(delivery) {
             return inner.wake();
         }
-        debug_assert!(matches!(inner.slots.front(), Some(Slot::Open)), "a reply without an open slot");
-        inner.slots.pop_front();
+        let slot = inner.slots.pop_front();
+        debug_assert!(matches!(slot, Some(Slot::Open { .. })), "a reply without an open slot");
         inner.open = inner.open.saturating_sub(1);
         match delivery {
+            _ if matches!(slot, Some(Slot::Open { muted: true })) => {}
             // A confirmation is there already, and the other two answer nothing.
             Delivery::Confirmation { .. } | Delivery::Ended | Delivery::Message(_) => {}
             Delivery::Reply(bytes) => inner.ready.extend_from_slice(bytes),

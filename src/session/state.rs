@@ -52,6 +52,10 @@ pub struct State {
     pub lib_name: Vec<u8>,
     /// CLIENT SETINFO lib-ver.
     pub lib_ver: Vec<u8>,
+    /// CLIENT REPLY.
+    pub replies: Replies,
+    /// CLIENT NO-EVICT: Redkeep evicts nobody, so it only shows in CLIENT LIST.
+    pub no_evict: bool,
     /// MULTI and WATCH.
     pub transaction: Transaction,
     /// SUBSCRIBE and its like.
@@ -64,6 +68,37 @@ pub struct State {
     pub since: Instant,
     /// What is to be written into the ACL log: events, each with a line about this client.
     pub notes: Vec<(Event, String)>,
+}
+
+/// CLIENT REPLY: which replies the client wants. Messages of subscriptions come in any case, as in Redis.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replies {
+    /// All.
+    #[default]
+    On,
+    /// None.
+    Off,
+    /// Not that to the command that is being handled.
+    Skip,
+    /// Not that to the next command.
+    SkipNext,
+}
+
+impl Replies {
+    /// Whether the client gets no reply now.
+    pub fn are_muted(self) -> bool {
+        matches!(self, Replies::Off | Replies::Skip)
+    }
+
+    /// For the next command.
+    #[must_use]
+    pub fn next(self) -> Self {
+        match self {
+            Replies::Off => Replies::Off,
+            Replies::SkipNext => Replies::Skip,
+            Replies::On | Replies::Skip => Replies::On,
+        }
+    }
 }
 
 /// The commands that a transaction has queued at the upstream, kept to be judged again if the policy changes before EXEC.
@@ -124,6 +159,8 @@ impl State {
             name: Vec::new(),
             lib_name: Vec::new(),
             lib_ver: Vec::new(),
+            replies: Replies::default(),
+            no_evict: false,
             transaction: Transaction::default(),
             subscriptions: Subscriptions::default(),
             queue: Queue::default(),
@@ -201,6 +238,8 @@ impl State {
         self.db = 0;
         self.protocol = Protocol::Resp2;
         self.name.clear();
+        self.replies = Replies::default();
+        self.no_evict = false;
         self.transaction = Transaction::default();
         self.queue = Queue::default();
         self.subscriptions = Subscriptions::default();

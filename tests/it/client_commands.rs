@@ -190,9 +190,78 @@ fn clients_are_listed_as_the_server_lists_them() {
                 "a> CLIENT LIST TYPE normal ID #a",
                 "a> CLIENT LIST USER app",
                 "a> HELLO 3",
+                "a> CLIENT NO-EVICT on",
                 "a> CLIENT LIST",
+                "a> CLIENT NO-EVICT off",
+                "a> CLIENT INFO",
             ],
         );
+    }
+}
+
+#[test]
+fn clients_get_the_replies_that_they_want() {
+    // Each line goes out at once; what comes is compared as a whole.
+    let scripts: &[&[&str]] = &[
+        &["CLIENT REPLY ON", "PING"],
+        &["CLIENT REPLY foo", "CLIENT REPLY", "PING"],
+        &["CLIENT REPLY SKIP", "PING a", "PING b"],
+        &["CLIENT REPLY SKIP", "CLIENT REPLY SKIP", "PING a", "PING b"],
+        &["CLIENT REPLY SKIP", "CLIENT REPLY ON", "PING b"],
+        &["CLIENT REPLY SKIP", "CLIENT REPLY foo", "PING b"],
+        &["CLIENT REPLY SKIP", "NOSUCH", "GET other", "GET app:k"],
+        &[
+            "CLIENT REPLY OFF",
+            "SET app:r 1",
+            "GET other",
+            "CLIENT ID",
+            "CLIENT REPLY SKIP",
+            "PING",
+            "CLIENT REPLY ON",
+        ],
+        &["CLIENT REPLY OFF", "INCR app:n", "INCR app:n", "CLIENT REPLY ON", "GET app:n", "DEL app:n"],
+        &[
+            "SET app:r 1",
+            "CLIENT REPLY SKIP",
+            "GET app:r",
+            "PING",
+            "GET app:r",
+            "CLIENT REPLY OFF",
+            "GET app:r",
+        ],
+        &["CLIENT REPLY OFF", "MULTI", "SET app:r 2", "EXEC", "CLIENT REPLY ON", "GET app:r"],
+        &["CLIENT REPLY SKIP", "MULTI", "SET app:r 2", "EXEC"],
+        &["CLIENT REPLY OFF", "BLPOP app:none 0.01", "CLIENT REPLY ON", "PING"],
+        &[
+            "CLIENT REPLY OFF",
+            "SUBSCRIBE chan:a",
+            "PUBLISH chan:a x",
+            "UNSUBSCRIBE",
+            "CLIENT REPLY ON",
+            "PING",
+        ],
+        &["CLIENT REPLY OFF", "RESET", "PING", "AUTH app secret", "PING"],
+        &["CLIENT NO-EVICT on", "CLIENT NO-EVICT OFF", "CLIENT NO-EVICT x", "CLIENT NO-EVICT"],
+    ];
+    for server in all() {
+        let dir = TempDir::new();
+        let file = dir.write("users.acl", USERS);
+        let oracle = Redis::start_program(&server, &["--aclfile", file.to_str().unwrap()]);
+        let redis = Redis::start_program(&server, &[]);
+        let proxy = Proxy::with_users(&redis, USERS, "");
+        for script in scripts {
+            let answers = [oracle.client(), proxy.plain()].map(|client| {
+                let user = if script[0].contains("EVICT") { "admin" } else { "app" };
+                let mut client = client.login(user, "secret");
+                let lines: String = script.iter().map(|line| format!("{line}\r\n")).collect();
+                client.send_raw(lines.as_bytes());
+                // RESET cannot be muted.
+                client.send_raw(b"RESET\r\nQUIT\r\n");
+                text(&client.read_to_end())
+            });
+            assert_eq!(answers[1], answers[0], "{server:?}: {script:?}");
+        }
+        proxy.assert_no_panic();
     }
 }
 

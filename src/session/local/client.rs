@@ -1,9 +1,9 @@
-//! CLIENT ID, GETNAME, SETNAME, SETINFO, INFO: about Redkeep's clients, not about its links.
+//! CLIENT ID, GETNAME, SETNAME, SETINFO, INFO, REPLY, NO-EVICT: about Redkeep's clients, not about its links.
 
 use bytes::BytesMut;
 
 use crate::resp::{Request, encode};
-use crate::session::state::State;
+use crate::session::state::{Replies, State};
 
 /// Redis' text for a name with a space, a control byte or a byte beyond ASCII.
 pub(in crate::session) const INVALID_NAME: &[u8] =
@@ -59,6 +59,34 @@ pub(super) fn set_info(state: &mut State, request: Request<'_>, out: &mut BytesM
         let text = [b"ERR ", option, b" cannot contain spaces, newlines or special characters."].concat();
         encode::error(out, &text);
     }
+}
+
+/// `CLIENT REPLY ON|OFF|SKIP`: only ON has a reply.
+pub(super) fn reply(state: &mut State, request: Request<'_>, out: &mut BytesMut) {
+    let mode = request.arg(2).unwrap_or_default();
+    if mode.eq_ignore_ascii_case(b"on") {
+        state.replies = Replies::On;
+        encode::simple(out, "OK");
+    } else if mode.eq_ignore_ascii_case(b"off") {
+        state.replies = Replies::Off;
+    } else if mode.eq_ignore_ascii_case(b"skip") {
+        if state.replies != Replies::Off {
+            state.replies = Replies::SkipNext;
+        }
+    } else {
+        encode::error(out, b"ERR syntax error");
+    }
+}
+
+/// `CLIENT NO-EVICT ON|OFF`.
+pub(super) fn no_evict(state: &mut State, request: Request<'_>, out: &mut BytesMut) {
+    let mode = request.arg(2).unwrap_or_default();
+    let on = mode.eq_ignore_ascii_case(b"on");
+    if !on && !mode.eq_ignore_ascii_case(b"off") {
+        return encode::error(out, b"ERR syntax error");
+    }
+    state.no_evict = on;
+    encode::simple(out, "OK");
 }
 
 /// `CLIENT INFO`: the client in one line.

@@ -29,6 +29,8 @@ pub(super) fn answer(policy: &Policy, state: &mut State, judged: Judged<'_>, out
         "client|getname" => client::get_name(state, out),
         "client|id" => encode::integer(out, i64::try_from(state.id.0).unwrap_or(i64::MAX)),
         "client|info" => client::info(state, out),
+        "client|no-evict" => client::no_evict(state, request, out),
+        "client|reply" => client::reply(state, request, out),
         "client|setinfo" => client::set_info(state, request, out),
         "client|setname" => client::set_name_command(state, request, out),
         "select" => connection::select(policy, state, request, out),
