@@ -5,7 +5,7 @@ CARGO ?= cargo
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test setup setup-run check-deploy test-clients demo-check lint acl-diff effects fuzz bench-judge clean
+.PHONY: help run test setup setup-run check-deploy test-clients demo-check lint acl-diff effects soak fuzz bench-judge clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,11 @@ ACL_DIFF_SEED ?= $(shell od -An -N6 -tu8 /dev/urandom | tr -d ' ')
 acl-diff: setup ## compare 100 million random decisions with ACL DRYRUN of three real servers (some minutes)
 	ACL_DIFF_DECISIONS=$(ACL_DIFF_DECISIONS) ACL_DIFF_SEED=$(ACL_DIFF_SEED) CARGO_PROFILE_DEV_OPT_LEVEL=2 \
 		$(CARGO) test --locked --test it decisions_over_the_whole_table -- --nocapture
+
+SOAK_SECONDS ?= 3600
+
+soak: setup ## let 64 clients and a failing upstream look for a reply that reaches the wrong one, SOAK_SECONDS (3600)
+	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked --test it every_reply_belongs_to_its_request -- --nocapture
 
 demo-check: setup-run ## run the scene of `make run` once and fail if any result is not the expected one
 	$(CARGO) run --locked -- demo --check

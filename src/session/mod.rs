@@ -333,18 +333,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                         *waiting = Some(length);
                         return Some(Stop::Unsettled);
                     }
-                    Pick::Link(link) => {
-                        if way.send(&link, judged, then, policy, state) {
-                            transaction::sent(state, then, judged, policy);
-                            state.subscriptions.sent(then);
-                        } else {
-                            encode::error(reply, NOT_SENT.as_bytes());
-                            outbox.reply(reply);
-                        }
+                    Pick::Link(link) if way.send(&link, judged, then, policy, state) => {
+                        transaction::sent(state, then, judged, policy);
+                        state.subscriptions.sent(then);
                     }
-                    Pick::None(error) => {
+                    unsent => {
+                        let error = if let Pick::None(error) = unsent { error } else { NOT_SENT };
                         encode::error(reply, error.as_bytes());
                         outbox.reply(reply);
+                        // The client may have sent more before it reads that; it must not run on its own.
+                        *closing |= matches!(then, Then::BeginTransaction | Then::Watch);
                     }
                 }
             }

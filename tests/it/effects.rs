@@ -41,6 +41,7 @@ const WITHOUT_KEY_CHECK: &[(&str, &str)] = &[
 const HOPELESS: &[(&str, &str)] = &[
     ("shutdown", "ends the server"),
     ("client|kill", "ends the test's other clients"),
+    ("client|reply", "leaves replies out, by which the test counts"),
     ("failover", "changes the server's role"),
     ("replicaof", "changes the server's role, and removes all keys"),
     ("slaveof", "changes the server's role, and removes all keys"),
