@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::state::{Ends, SessionId, State};
 use crate::command::{CommandId, CommandTable};
 use crate::resp::Protocol;
 
 /// The clients that are connected, by number.
-#[derive(Default)]
 pub struct Clients {
+    since: Instant,
     all: Mutex<BTreeMap<u64, Arc<Client>>>,
 }
 
@@ -105,7 +105,19 @@ pub(super) struct Seat {
     client: Arc<Client>,
 }
 
+impl Default for Clients {
+    /// Nobody yet.
+    fn default() -> Self {
+        Clients { since: Instant::now(), all: Mutex::default() }
+    }
+}
+
 impl Clients {
+    /// Time since the process began to take clients.
+    pub fn uptime(&self) -> Duration {
+        self.since.elapsed()
+    }
+
     /// Takes in a client that has just connected.
     pub(super) fn enter(self: &Arc<Self>, id: SessionId, ends: Ends) -> Seat {
         let client = Arc::new(Client {

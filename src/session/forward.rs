@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use super::replies::Outbox;
-use super::rewrite::{ConfigView, QueueWitness, Replay};
+use super::rewrite::{ConfigView, InfoView, QueueWitness, Replay};
 use super::state::{State, Transaction};
 use super::step::Then;
 use super::{Shared, local};
@@ -58,6 +58,11 @@ impl Way<'_> {
     fn sink(self, judged: Judged<'_>, then: Then, policy: &Policy, state: &State) -> Rc<dyn Sink> {
         match then {
             Then::Queued => self.witness.clone(),
+            Then::AddInfo => Rc::new(InfoView {
+                outbox: self.outbox.clone(),
+                section: local::info_section(&self.shared.clients, policy),
+                protocol: state.protocol,
+            }),
             Then::RewriteConfig => Rc::new(ConfigView {
                 outbox: self.outbox.clone(),
                 own: local::own_values(&self.shared.users, policy, judged.request()),

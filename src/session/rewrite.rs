@@ -1,6 +1,7 @@
 //! Replies that are not passed on as they come: the way of a reply from a link to the [`Outbox`], with a stop.
 //!
 //! - [`ConfigView`]: `CONFIG GET`, without the upstream's credentials and with our own values
+//! - [`InfoView`]: `INFO`, with a section about Redkeep
 //! - [`QueueWitness`]: the replies to queued commands, looked at in passing
 //! - [`Replay`]: a transaction that is queued a second time without the commands that are no longer allowed; its client
 //!   sees one reply, to its EXEC, with an error in the place of each of those
@@ -14,7 +15,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 
 use super::Outbox;
-use super::local::{OwnValues, rewrite_config};
+use super::local::{OwnValues, append_info, rewrite_config};
 use crate::resp::{Protocol, ReplyScanner, announced_items, encode};
 use crate::upstream::{Delivery, Sink};
 
@@ -30,6 +31,22 @@ impl Sink for ConfigView {
         let Delivery::Reply(reply) = delivery else { return self.outbox.deliver(delivery) };
         let mut view = BytesMut::new();
         rewrite_config(reply, &self.own, self.protocol, &mut view);
+        self.outbox.deliver(Delivery::Reply(&view));
+    }
+}
+
+/// Adds a section to the reply to an `INFO`.
+pub(super) struct InfoView {
+    pub(super) outbox: Rc<Outbox>,
+    pub(super) section: String,
+    pub(super) protocol: Protocol,
+}
+
+impl Sink for InfoView {
+    fn deliver(&self, delivery: Delivery<'_>) {
+        let Delivery::Reply(reply) = delivery else { return self.outbox.deliver(delivery) };
+        let mut view = BytesMut::new();
+        append_info(reply, &self.section, self.protocol, &mut view);
         self.outbox.deliver(Delivery::Reply(&view));
     }
 }

@@ -60,6 +60,8 @@ pub enum Route {
 /// What a request changes about the session once it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
+    /// INFO: its reply gets a section about Redkeep.
+    AddInfo,
     /// PING of a RESP2 subscriber: messages may come before its reply.
     AmidMessages,
     /// MULTI.
@@ -129,7 +131,11 @@ pub fn step<'a>(
             return Action::Forward { judged, route: Route::Leased, then: Then::ReleaseAfterReply };
         }
         Affinity::Shared => {
-            let then = if local::is_config_get(judged) { Then::RewriteConfig } else { Then::Nothing };
+            let then = match judged {
+                _ if local::is_config_get(judged) => Then::RewriteConfig,
+                _ if local::shows_redkeep(judged) => Then::AddInfo,
+                _ => Then::Nothing,
+            };
             return Action::Forward { judged, route: Route::Shared, then };
         }
         // Subscriptions and transaction have taken the former, and the policy refused the latter. Doubt means deny.

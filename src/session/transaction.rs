@@ -196,7 +196,8 @@ pub(super) fn sent(state: &mut State, then: Then, judged: Judged<'_>, policy: &P
             }
         }
         Then::Watch => transaction.watching = true,
-        Then::AmidMessages
+        Then::AddInfo
+        | Then::AmidMessages
         | Then::Confirmations { .. }
         | Then::Nothing
         | Then::ReleaseAfterReply

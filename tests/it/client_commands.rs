@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::support::client::text;
-use crate::support::redis::{all, free_port};
+use crate::support::redis::{all, free_port, redis_6_2};
 use crate::support::{Client, Proxy, Redis, TempDir, wait_for};
 
 const USERS: &str = "\
@@ -261,6 +261,48 @@ fn clients_get_the_replies_that_they_want() {
             });
             assert_eq!(answers[1], answers[0], "{server:?}: {script:?}");
         }
+        proxy.assert_no_panic();
+    }
+}
+
+#[test]
+fn info_is_the_upstreams_with_a_section_about_redkeep_behind_it() {
+    for server in all().into_iter().chain(redis_6_2()) {
+        let redis = Redis::start_program(&server, &[]);
+        let proxy = Proxy::with_users(&redis, USERS, "");
+        let mut blocked = proxy.plain().login("app", "secret");
+        blocked.send(&["BLPOP", "app:list", "0"]);
+        let mut app = proxy.tls().login("admin", "secret");
+        wait_for("the blocked client", || app.ask("CLIENT LIST").contains("flags=b").then_some(()));
+        for protocol in ["HELLO 2", "HELLO 3"] {
+            app.ask(protocol);
+            for line in ["INFO", "INFO all", "INFO default", "INFO EVERYTHING"] {
+                let info = app.ask(line);
+                let (upstream, ours) = info.split_once("\r\n\r\n# Redkeep\r\n").unwrap();
+                assert!(
+                    upstream.contains("# Server\r\n") && upstream.contains("# Keyspace"),
+                    "{server:?}: {line}"
+                );
+                for field in [
+                    format!("redkeep_version:{}", env!("CARGO_PKG_VERSION")),
+                    format!("redkeep_process_id:{}", proxy.pid()),
+                    "redkeep_connected_clients:2".to_owned(),
+                    "redkeep_blocked_clients:1".to_owned(),
+                    "redkeep_pubsub_clients:0".to_owned(),
+                    "redkeep_users:3".to_owned(),
+                ] {
+                    assert!(
+                        ours.contains(&format!("{field}\r\n")),
+                        "{server:?}: {line}: no {field} in {ours}"
+                    );
+                }
+            }
+            let alone = app.ask("INFO redkeep");
+            assert!(alone.contains("# Redkeep") && !alone.contains("# Server"), "{server:?}: {alone}");
+            assert!(!app.ask("INFO server").contains("# Redkeep"), "{server:?}");
+        }
+        assert_eq!(app.ask("HELLO 2").get(..1), Some("*"));
+        assert_eq!(app.ask("INFO a b c").starts_with('-'), redis.client().ask("INFO a b c").starts_with('-'));
         proxy.assert_no_panic();
     }
 }
