@@ -359,7 +359,7 @@ pub static ROWS: &[Row] = &[
     row!("module|load", -3, ADMIN | NOSCRIPT | NO_ASYNC_LOADING, 0, [], Shared),
     row!("module|loadex", -3, ADMIN | NOSCRIPT | NO_ASYNC_LOADING, 0, [], Shared),
     row!("module|unload", 3, ADMIN | NOSCRIPT | NO_ASYNC_LOADING, 0, [], Shared),
-    row!("monitor", 1, ADMIN | NOSCRIPT | LOADING | STALE, 0, [], Unavailable),
+    row!("monitor", 1, ADMIN | NOSCRIPT | LOADING | STALE, 0, [], LeasedWhileState),
     row!("move", 3, WRITE | FAST, c::KEYSPACE, [key(RW, 1)], Shared),
     row!("mset", -3, WRITE | DENYOOM, c::STRING, [pairs(W, 1)], Shared),
     row!("msetex", -4, WRITE | DENYOOM | MOVABLEKEYS, c::STRING, [counted_pairs(W, 1)], Shared),

@@ -56,6 +56,7 @@ pub struct Card {
     /// Commands that its transaction has queued, and their bytes.
     queued: Option<(usize, usize)>,
     no_evict: bool,
+    monitoring: bool,
 }
 
 /// What changes all the time.
@@ -275,6 +276,7 @@ impl Card {
             protocol: state.protocol,
             subscriptions: state.subscriptions.counts(),
             no_evict: state.no_evict,
+            monitoring: state.monitoring,
             queued: state.transaction.queueing.then_some((queue.requests.len(), queue.bytes)),
         }
     }
@@ -317,6 +319,7 @@ impl Card {
     /// Redis' letters for what a client is doing; `N` for nothing of that kind.
     fn flags(&self, ends: &Ends, blocked: bool) -> String {
         let flags: String = [
+            (self.monitoring, 'O'),
             (self.is_subscriber(), 'P'),
             (self.queued.is_some(), 'x'),
             (blocked, 'b'),

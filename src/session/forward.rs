@@ -44,6 +44,7 @@ impl Way<'_> {
         let expect = match then {
             Then::AmidMessages => Expect::AmidMessages,
             Then::Confirmations { word, count } => Expect::Confirmations { word, left: count },
+            Then::Monitor => Expect::Monitor,
             Then::Queued => Expect::Queued,
             _ => Expect::Reply,
         };

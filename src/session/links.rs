@@ -121,7 +121,7 @@ impl Links {
     /// Ends a transaction that was not executed: by closing the leased link, unless subscriptions need it.
     pub(super) fn end_transaction(&mut self, transaction: Transaction, state: &State) {
         match &self.lease {
-            Some(lease) if state.subscriptions.holds_link() => {
+            Some(lease) if state.listens() => {
                 // What was lost is not on this link. A RESP2 subscriber, which can only have watched, may not say that
                 // it does so no more; nor can it use the link for another transaction before it is closed.
                 if transaction.holds_link() && !transaction.lost && state.protocol == Protocol::Resp3 {

@@ -9,6 +9,7 @@ mod clients;
 mod forward;
 mod links;
 mod local;
+mod monitor;
 mod pubsub;
 mod replies;
 mod rewrite;
@@ -249,7 +250,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 // As long as messages come, a slow reader would never be through with them.
                 self.closing |= shared.draining.get()
                     && self.outbox.is_settled()
-                    && self.state.subscriptions.holds_link()
+                    && self.state.listens()
                     && !self.state.transaction.holds_link();
                 return Some(Stop::Backlog);
             }
@@ -336,6 +337,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     Pick::Link(link) if way.send(&link, judged, then, policy, state) => {
                         transaction::sent(state, then, judged, policy);
                         state.subscriptions.sent(then);
+                        state.monitoring |= then == Then::Monitor;
                     }
                     unsent => {
                         let error = if let Pick::None(error) = unsent { error } else { NOT_SENT };

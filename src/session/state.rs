@@ -60,6 +60,8 @@ pub struct State {
     pub transaction: Transaction,
     /// SUBSCRIBE and its like.
     pub subscriptions: Subscriptions,
+    /// MONITOR was sent.
+    pub monitoring: bool,
     /// What MULTI has queued.
     pub queue: Queue,
     /// Its last command; `None` before the first, and after one that is unknown.
@@ -163,6 +165,7 @@ impl State {
             no_evict: false,
             transaction: Transaction::default(),
             subscriptions: Subscriptions::default(),
+            monitoring: false,
             queue: Queue::default(),
             command: None,
             since: Instant::now(),
@@ -207,7 +210,12 @@ impl State {
 
     /// Whether the session needs its leased link to go on.
     pub fn holds_link(&self) -> bool {
-        self.transaction.holds_link() || self.subscriptions.holds_link()
+        self.transaction.holds_link() || self.listens()
+    }
+
+    /// Whether messages come on the session's leased link, or soon may.
+    pub fn listens(&self) -> bool {
+        self.subscriptions.holds_link() || self.monitoring
     }
 
     /// Judges the subscriptions again, if the policy has changed. False if the user may no longer have one of them: the
@@ -243,5 +251,6 @@ impl State {
         self.transaction = Transaction::default();
         self.queue = Queue::default();
         self.subscriptions = Subscriptions::default();
+        self.monitoring = false;
     }
 }

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::state::State;
-use super::{auth, local, pubsub, transaction};
+use super::{auth, local, monitor, pubsub, transaction};
 use crate::acl::LogReason;
 use crate::command::keys::affinity;
 use crate::command::{Affinity, Resolution};
@@ -77,6 +77,8 @@ pub enum Then {
     EndTransaction,
     /// UNWATCH.
     EndWatch,
+    /// MONITOR.
+    Monitor,
     /// Nothing.
     Nothing,
     /// CONFIG GET: its reply is rewritten.
@@ -108,6 +110,9 @@ pub fn step<'a>(
     let spec = judged.spec();
     state.command = Some(spec.id);
     if let Some(action) = pubsub::step(policy, state, judged, settled, out) {
+        return action;
+    }
+    if let Some(action) = monitor::step(state, judged, settled, out) {
         return action;
     }
     if let Some(action) = transaction::step(policy, state, judged, settled, out) {

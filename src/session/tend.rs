@@ -76,11 +76,11 @@ impl<S> Session<S> {
     /// Gives back a leased link that is no longer needed, and notices one that died.
     pub(super) fn tend_lease(&mut self) {
         let Some(lease) = &self.links.lease else { return };
-        let holds_link = self.state.holds_link();
+        let (holds_link, listens) = (self.state.holds_link(), self.state.listens());
         let transaction = &mut self.state.transaction;
         if lease.is_dead() {
             // As with a Redis that is gone.
-            self.closing |= self.state.subscriptions.holds_link();
+            self.closing |= listens;
             if transaction.holds_link() {
                 transaction.lost = true;
                 // The client may have sent more before it read that MULTI or WATCH failed; those commands must not

@@ -26,6 +26,8 @@ pub enum Expect {
     },
     /// A reply that is no error, to what Redkeep itself has sent.
     Done,
+    /// The reply to MONITOR, after which lines come at any time.
+    Monitor,
     /// One reply, which does not say that the request ran: a transaction only queues it.
     Queued,
     /// One reply.
@@ -79,6 +81,17 @@ pub(super) fn meaning(
         }
         _ => Ok(Meaning::Reply),
     }
+}
+
+/// Whether a frame is a line of MONITOR: `+1700000000.000000 [0 127.0.0.1:6379] "PING"`. No reply that Redis itself
+/// gives looks like that; a script could make one, which its own session would take for a line.
+pub(super) fn is_monitor_line(frame: &[u8]) -> bool {
+    let Some(line) = frame.strip_prefix(b"+") else { return false };
+    let digits = |bytes: &[u8]| bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let seconds = digits(line);
+    let rest = line.get(seconds..).unwrap_or_default();
+    let fraction = rest.strip_prefix(b".").map_or(0, digits);
+    seconds > 0 && fraction == 6 && rest.get(7..).is_some_and(|rest| rest.starts_with(b" ["))
 }
 
 #[cfg(test)]
@@ -143,6 +156,20 @@ mod tests {
         assert_eq!(resp2("-ERR x\r\n", true, Some(Expect::AmidMessages)), Some(Meaning::Reply));
         assert_eq!(resp2("-NOPERM x\r\n", true, Some(SUBSCRIBE)), Some(Meaning::Reply));
         assert_eq!(resp2(">2\r\n$7\r\nmessage\r\n$1\r\nc\r\n", true, Some(SUBSCRIBE)), None);
+    }
+
+    #[test]
+    fn a_line_of_monitor_is_told_from_every_reply() {
+        assert!(is_monitor_line(b"+1795321180.482322 [0 127.0.0.1:44374] \"PING\"\r\n"));
+        assert!(is_monitor_line(b"+1795321180.482322 [0 unix:/tmp/s] \"GET\" \"x\"\r\n"));
+        assert!(is_monitor_line(b"+1795321180.482322 [3 lua] \"get\" \"k\"\r\n"));
+        for reply in
+            ["+OK\r\n", "+PONG\r\n", "+QUEUED\r\n", "+\r\n", "+17\r\n", "+17.123456\r\n", "+.123456 [\r\n"]
+        {
+            assert!(!is_monitor_line(reply.as_bytes()), "{reply}");
+        }
+        assert!(!is_monitor_line(b"-1795321180.482322 [0 x]\r\n"));
+        assert!(!is_monitor_line(b"$30\r\n1795321180.482322 [0 x] \"PING\"\r\n"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use tokio::time::{Instant, Sleep};
 use tracing::{debug, warn};
 
 use super::dial::{DialError, Dialled, LinkKey, Settings, Stream, dial};
-use super::expect::{Expect, Meaning, meaning};
+use super::expect::{Expect, Meaning, is_monitor_line, meaning};
 use super::retry::Backoff;
 use crate::policy::{Judged, Version};
 use crate::resp::{ReplyScanner, RequestBuf};
@@ -120,6 +120,8 @@ struct Inner {
     slots: VecDeque<Slot>,
     /// Where messages go, once subscriptions were asked for.
     listener: Option<Rc<dyn Sink>>,
+    /// MONITOR was sent.
+    monitors: bool,
     /// When the link last made progress while slots were open.
     progress: Instant,
     /// The replies that are to come may take for ever (blocking commands).
@@ -158,6 +160,7 @@ impl Link {
                 written: 0,
                 slots: VecDeque::new(),
                 listener: None,
+                monitors: false,
                 progress: Instant::now(),
                 patient: false,
                 task: None,
@@ -221,8 +224,9 @@ impl Link {
         if !open || inner.unwritten.len() > MAX_UNWRITTEN_BYTES {
             return false;
         }
-        if matches!(expect, Expect::Confirmations { .. }) {
+        if matches!(expect, Expect::Confirmations { .. } | Expect::Monitor) {
             inner.listener = Some(sink.clone());
+            inner.monitors |= expect == Expect::Monitor;
         }
         inner.append(judged.wire(), sink, expect);
         true
@@ -501,7 +505,12 @@ fn distribute(link: &Link, scanner: &mut ReplyScanner, input: &mut BytesMut) -> 
             let mut inner = link.inner.borrow_mut();
             let oldest = inner.slots.front().map(|slot| slot.expect);
             let listening = inner.listener.is_some();
-            match meaning(frame, found.kind, link.key.protocol, listening, oldest)? {
+            let line = inner.monitors && oldest != Some(Expect::Monitor) && is_monitor_line(frame);
+            match if line {
+                Meaning::Message
+            } else {
+                meaning(frame, found.kind, link.key.protocol, listening, oldest)?
+            } {
                 Meaning::Confirmation => {
                     let (sink, last) = inner.confirm()?;
                     (Some(sink), Delivery::Confirmation { frame, last })

@@ -35,6 +35,7 @@ const NEVER: &[(&str, &str)] = &[
     ("pfselftest", "takes seconds"),
     ("post", "closes the connection; in COMMAND up to 6.2"),
     ("host:", "closes the connection; in COMMAND up to 6.2"),
+    ("monitor", "shows everyone's commands, at any time"),
     ("client|kill", "ends the test's other clients"),
     ("client|reply", "leaves replies out, by which the test counts"),
     ("debug", "refused by a guard, which the oracle does not have; see COMPATIBILITY B.5"),

@@ -55,6 +55,7 @@ mod leases;
 mod legacy;
 mod limits;
 mod modules;
+mod monitor;
 mod ownership;
 mod pubsub;
 mod reload;
