@@ -24,7 +24,7 @@ pub enum Expect {
         /// How many are still to come; at least 1.
         left: usize,
     },
-    /// A reply that is no error, to what Redkeep itself has sent.
+    /// `+OK`, `+PONG` or a number, to what Redkeep itself has sent.
     Done,
     /// The reply to MONITOR, after which lines come at any time.
     Monitor,
@@ -76,11 +76,14 @@ pub(super) fn meaning(
         Some(Expect::Confirmations { .. }) if kind != ReplyKind::Error => {
             Err("a reply in the place of a confirmation")
         }
-        Some(Expect::Done) if kind == ReplyKind::Error || frame == b"+QUEUED\r\n" => {
-            Err("a request of redkeep's own that did not run")
-        }
+        Some(Expect::Done) if !is_done(frame) => Err("a request of redkeep's own that did not run"),
         _ => Ok(Meaning::Reply),
     }
+}
+
+/// Whether a frame says that DISCARD, UNWATCH, SPUBLISH or PING was done.
+fn is_done(frame: &[u8]) -> bool {
+    matches!(frame, b"+OK\r\n" | b"+PONG\r\n" | [b':', ..])
 }
 
 /// Whether a frame is a line of MONITOR: `+1700000000.000000 [0 127.0.0.1:6379] "PING"`. No reply that Redis itself

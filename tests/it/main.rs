@@ -51,6 +51,7 @@ mod evil;
 mod executed;
 mod explain;
 mod failure;
+mod leak;
 mod leases;
 mod legacy;
 mod limits;

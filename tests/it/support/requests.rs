@@ -274,6 +274,11 @@ fn tame(spec: &Spec, random: &mut Random, named: usize, args: &mut [String]) {
                 }
             }
         }
+        "wait" | "waitaof" => {
+            if let Some(last) = args.last_mut() {
+                *last = random.pick(&["1", "2", "-1", "x"]).to_owned();
+            }
+        }
         "migrate" => {
             for (word, tame) in args.iter_mut().skip(1).zip(["127.0.0.1", "1"]) {
                 *word = tame.to_owned();

@@ -1,0 +1,149 @@
+//! Does anything stay behind on a link? One client runs a command, another one then uses the same shared link: it must
+//! find the state of a fresh connection, and the server must see none but fresh links.
+
+use std::collections::BTreeMap;
+
+use redkeep::command::{CommandTable, Spec, category};
+
+use crate::support::client::text;
+use crate::support::random::Random;
+use crate::support::redis::{all, redis_6_2};
+use crate::support::requests::{Vocabulary, is_container};
+use crate::support::{Client, Proxy, Redis, wait_for};
+
+const USERS: &str = "user default off\nuser admin on >secret ~* &* +@all\n";
+
+/// Commands that are not run: what they do to the server, to the users or to the test's own clients is their purpose.
+const NEVER: &[&str] = &[
+    "shutdown",
+    "failover",
+    "replicaof",
+    "slaveof",
+    "config|set",
+    "acl|setuser",
+    "acl|deluser",
+    "acl|load",
+    "client|kill",
+    // Leaves out the replies that the test waits for; tested in `client_commands.rs`.
+    "client|reply",
+    // Seconds of work.
+    "pfselftest",
+    "save",
+    // These close the connection, in COMMAND up to 6.2.
+    "post",
+    "host:",
+];
+
+/// What a link's line in the server's CLIENT LIST says about its state.
+const STATE: &[&str] = &[
+    "name", "flags", "db", "sub", "psub", "ssub", "multi", "watch", "user", "redir", "resp", "lib-name",
+    "lib-ver",
+];
+
+fn vocabulary() -> Vocabulary {
+    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    Vocabulary {
+        keys: owned(&["k:1", "k:2", "k:3"]),
+        typed: vec![(category::LIST, owned(&["list"])), (category::STREAM, owned(&["stream"]))],
+        values: owned(&["a", "b", "1", "2", "g"]),
+        patterns: owned(&["*", "k:*"]),
+        channels: owned(&["ch:1", "ch:2"]),
+        scripts: owned(&["return redis.call('select', 1)", "return redis.call('multi')", "return 1"]),
+        odd: 8,
+    }
+}
+
+/// The server's connections by number, but the one that asks.
+fn connections(direct: &mut Client) -> BTreeMap<String, String> {
+    let list = direct.ask("CLIENT LIST");
+    let lines = list.lines().filter(|line| line.contains(" addr=") && !line.contains(" name=direct "));
+    lines
+        .map(|line| {
+            let fields = line.split(' ').filter_map(|word| word.split_once('='));
+            let id = fields.clone().find(|(name, _)| *name == "id").unwrap().1;
+            let state = fields.filter(|(name, _)| STATE.contains(name));
+            (id.to_owned(), state.map(|(name, value)| format!("{name}={value} ")).collect())
+        })
+        .collect()
+}
+
+/// A session of the administrator that speaks `protocol`.
+fn session(proxy: &Proxy, protocol: &str) -> Client {
+    let mut client = Client::tcp(proxy.port(0)).login("admin", "secret");
+    assert!(client.ask(protocol).contains("server"));
+    client
+}
+
+/// Reads up to the reply to `mark`, or to the end.
+fn read_until(client: &mut Client, mark: &str) {
+    while let Some(reply) = client.try_read_reply() {
+        if text(&reply).contains(mark) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn no_command_leaves_anything_behind_on_a_link_for_the_next_client() {
+    let seed = Random::seed("LEAK_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    println!("LEAK_SEED={seed}");
+    let mut random = Random::new(seed);
+    let vocabulary = vocabulary();
+    let table = CommandTable::builtin();
+    let specs: Vec<&Spec> = table
+        .specs()
+        .iter()
+        .filter(|spec| !is_container(spec, table.specs()) && !NEVER.contains(&&*spec.name))
+        .collect();
+    assert!(specs.len() > 350, "{}", specs.len());
+    for server in all().into_iter().chain(redis_6_2()) {
+        let redis = Redis::start_program(&server, &[]);
+        let proxy = Proxy::start(|dir, _| {
+            format!(
+                "listeners:\n  - bind: 127.0.0.1:0\nupstream:\n  address: unix:{}\nacl:\n  file: {}\nworkers: 1\n",
+                redis.socket().display(),
+                dir.write("users.acl", USERS).display()
+            )
+        });
+        let mut direct = redis.client();
+        direct.ask("CLIENT SETNAME direct");
+        // The shared links of both protocols, which stay as they are to the end.
+        let protocols = ["HELLO 2", "HELLO 3"];
+        let mut others = protocols.map(|protocol| session(&proxy, protocol));
+        others.iter_mut().for_each(|other| assert_eq!(other.ask("PING"), "+PONG\r\n"));
+        let fresh = connections(&mut direct);
+        assert_eq!(fresh.len(), 2, "{fresh:?}");
+
+        for (number, spec) in specs.iter().enumerate() {
+            for (protocol, other) in protocols.iter().zip(&mut others) {
+                let request = vocabulary.request(spec, &mut random);
+                let shown: Vec<_> = request.iter().map(|arg| arg.escape_ascii().to_string()).collect();
+                let place = format!("{server:?}, {protocol}, LEAK_SEED={seed}: {}", shown.join(" "));
+                let mut client = session(&proxy, protocol);
+                client.send(&request);
+                let mark = format!("nosuch{number}");
+                if client.try_send(&[&mark]).is_some() {
+                    read_until(&mut client, &mark);
+                }
+                // The first client is still there.
+                let token = format!("token-{number}");
+                let canary = [
+                    (vec!["ECHO", &token], format!("${}\r\n{token}\r\n", token.len())),
+                    (vec!["SET", "leak:canary", &token], "+OK\r\n".to_owned()),
+                    (vec!["GET", "leak:canary"], format!("${}\r\n{token}\r\n", token.len())),
+                    (vec!["PING"], "+PONG\r\n".to_owned()),
+                ];
+                canary.iter().for_each(|(request, _)| other.send(request));
+                for (request, expected) in &canary {
+                    assert_eq!(text(&other.read_reply()), *expected, "{request:?} after {place}");
+                }
+                assert_eq!(direct.ask("GET leak:canary"), canary[2].1, "the database after {place}");
+                drop(client);
+                wait_for(&format!("fresh links after {place}"), || {
+                    (connections(&mut direct) == fresh).then_some(())
+                });
+            }
+        }
+        proxy.assert_no_panic();
+    }
+}
