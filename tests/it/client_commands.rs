@@ -398,6 +398,7 @@ fn blocked_clients_are_unblocked_as_the_server_unblocks_them() {
                 "a> CLIENT UNBLOCK x FOO",
                 "a> CLIENT UNBLOCK x ERROR",
                 "a> CLIENT UNBLOCK 99999 ERROR x",
+                "a> CLIENT UNBLOCK 99999 x ERROR",
                 "a> CLIENT UNBLOCK",
                 "app1> (blocks) BLPOP app:list 0",
                 "a> CLIENT UNBLOCK #app1",

@@ -134,7 +134,8 @@ fn unblock(
         )
         .into_bytes());
     }
-    let how = match request.arg(3) {
+    // Valkey looks at it only if it is the last one.
+    let how = match request.arg(3).filter(|_| request.len() == 4) {
         None => Unblock::Timeout,
         Some(word) if word.eq_ignore_ascii_case(b"TIMEOUT") => Unblock::Timeout,
         Some(word) if word.eq_ignore_ascii_case(b"ERROR") => Unblock::Error,
