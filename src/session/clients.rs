@@ -57,6 +57,7 @@ pub struct Card {
     queued: Option<(usize, usize)>,
     no_evict: bool,
     monitoring: bool,
+    tracking: bool,
 }
 
 /// What changes all the time.
@@ -139,14 +140,14 @@ impl Clients {
         Seat { clients: self.clone(), client }
     }
 
-    /// All clients, the oldest first.
+    /// All clients but those that were killed, the oldest first.
     pub fn all(&self) -> Vec<Arc<Client>> {
-        lock(&self.all).values().cloned().collect()
+        lock(&self.all).values().filter(|client| !client.is_killed()).cloned().collect()
     }
 
-    /// The client of this number.
+    /// The client of this number, unless it was killed.
     pub fn get(&self, id: u64) -> Option<Arc<Client>> {
-        lock(&self.all).get(&id).cloned()
+        lock(&self.all).get(&id).filter(|client| !client.is_killed()).cloned()
     }
 }
 
@@ -277,6 +278,7 @@ impl Card {
             subscriptions: state.subscriptions.counts(),
             no_evict: state.no_evict,
             monitoring: state.monitoring,
+            tracking: state.tracking,
             queued: state.transaction.queueing.then_some((queue.requests.len(), queue.bytes)),
         }
     }
@@ -301,7 +303,7 @@ impl Card {
         format!(
             "id={} addr={} laddr={} fd={} name={} age={age} idle={idle} flags={} db={} sub={sub} psub={psub} ssub={ssub} \
              multi={queued} qbuf={input} qbuf-free=0 argv-mem=0 multi-mem={queue_bytes} rbs=0 rbp=0 obl={output} \
-             oll=0 omem=0 tot-mem={} events=r cmd={command} user={} redir=-1 resp={resp} lib-name={} lib-ver={}",
+             oll=0 omem=0 tot-mem={} events=r cmd={command} user={} redir={} resp={resp} lib-name={} lib-ver={}",
             id.0,
             ends.client,
             ends.listener,
@@ -311,6 +313,7 @@ impl Card {
             self.db,
             input.saturating_add(output).saturating_add(queue_bytes),
             text(&self.user),
+            if self.tracking { 0 } else { -1 },
             text(&self.lib_name),
             text(&self.lib_ver),
         )
@@ -323,6 +326,7 @@ impl Card {
             (self.is_subscriber(), 'P'),
             (self.queued.is_some(), 'x'),
             (blocked, 'b'),
+            (self.tracking, 't'),
             (ends.unix, 'U'),
             (self.no_evict, 'e'),
         ]

@@ -46,6 +46,7 @@ impl Way<'_> {
             Then::Confirmations { word, count } => Expect::Confirmations { word, left: count },
             Then::Monitor => Expect::Monitor,
             Then::Queued => Expect::Queued,
+            Then::Track { .. } => Expect::Tracking,
             _ => Expect::Reply,
         };
         let sent = link.send(judged, self.sink(judged, then, policy, state), expect);

@@ -16,6 +16,7 @@ mod rewrite;
 mod state;
 mod step;
 mod tend;
+mod tracking;
 mod transaction;
 mod unblock;
 
@@ -336,8 +337,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     }
                     Pick::Link(link) if way.send(&link, judged, then, policy, state) => {
                         transaction::sent(state, then, judged, policy);
-                        state.subscriptions.sent(then);
-                        state.monitoring |= then == Then::Monitor;
+                        state.sent(then);
                     }
                     unsent => {
                         let error = if let Pick::None(error) = unsent { error } else { NOT_SENT };

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::clients::{Card, Moment};
 use super::pubsub::Subscriptions;
+use super::step::Then;
 use crate::acl::{Event, LogContext, LogReason, User};
 use crate::command::CommandId;
 use crate::policy::{Facts, Gates, Incarnation, Policy};
@@ -62,6 +63,8 @@ pub struct State {
     pub subscriptions: Subscriptions,
     /// MONITOR was sent.
     pub monitoring: bool,
+    /// CLIENT TRACKING was switched on.
+    pub tracking: bool,
     /// What MULTI has queued.
     pub queue: Queue,
     /// Its last command; `None` before the first, and after one that is unknown.
@@ -166,6 +169,7 @@ impl State {
             transaction: Transaction::default(),
             subscriptions: Subscriptions::default(),
             monitoring: false,
+            tracking: false,
             queue: Queue::default(),
             command: None,
             since: Instant::now(),
@@ -202,6 +206,16 @@ impl State {
         self.notes.push((Event::new(reason, context, object, username), self.describe(command)));
     }
 
+    /// Notes that a request was sent after which messages may come, or come no more.
+    pub fn sent(&mut self, then: Then) {
+        self.subscriptions.sent(then);
+        match then {
+            Then::Monitor => self.monitoring = true,
+            Then::Track { on } => self.tracking = on,
+            _ => {}
+        }
+    }
+
     /// The session's client in one line, as CLIENT INFO and the ACL log show it; `command` is what it runs.
     pub fn describe(&self, command: &str) -> String {
         let moment = Moment::running(command, self.since.elapsed().as_secs());
@@ -215,7 +229,7 @@ impl State {
 
     /// Whether messages come on the session's leased link, or soon may.
     pub fn listens(&self) -> bool {
-        self.subscriptions.holds_link() || self.monitoring
+        self.subscriptions.holds_link() || self.monitoring || self.tracking
     }
 
     /// Judges the subscriptions again, if the policy has changed. False if the user may no longer have one of them: the
@@ -252,5 +266,6 @@ impl State {
         self.queue = Queue::default();
         self.subscriptions = Subscriptions::default();
         self.monitoring = false;
+        self.tracking = false;
     }
 }

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::state::State;
-use super::{auth, local, monitor, pubsub, transaction};
+use super::{auth, local, monitor, pubsub, tracking, transaction};
 use crate::acl::LogReason;
 use crate::command::keys::affinity;
 use crate::command::{Affinity, Resolution};
@@ -87,6 +87,11 @@ pub enum Then {
     Queued,
     /// The command may block: the link is free when the reply is there.
     ReleaseAfterReply,
+    /// CLIENT TRACKING.
+    Track {
+        /// It is switched on, or may be.
+        on: bool,
+    },
     /// WATCH.
     Watch,
 }
@@ -113,6 +118,9 @@ pub fn step<'a>(
         return action;
     }
     if let Some(action) = monitor::step(state, judged, settled, out) {
+        return action;
+    }
+    if let Some(action) = tracking::step(policy, state, judged, settled, out) {
         return action;
     }
     if let Some(action) = transaction::step(policy, state, judged, settled, out) {

@@ -202,7 +202,8 @@ pub(super) fn sent(state: &mut State, then: Then, judged: Judged<'_>, policy: &P
         | Then::Monitor
         | Then::Nothing
         | Then::ReleaseAfterReply
-        | Then::RewriteConfig => {}
+        | Then::RewriteConfig
+        | Then::Track { .. } => {}
     }
 }
 

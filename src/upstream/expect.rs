@@ -10,6 +10,9 @@ use crate::resp::{Protocol, ReplyKind, items};
 /// The first words of messages.
 const MESSAGES: [&[u8]; 3] = [b"message", b"pmessage", b"smessage"];
 
+/// The first word of what tracking tells.
+const INVALIDATE: &[u8] = b"invalidate";
+
 const UNASKED: &str = "a push that nobody asked for";
 
 /// What the upstream will send for a request.
@@ -32,6 +35,8 @@ pub enum Expect {
     Queued,
     /// One reply.
     Reply,
+    /// The reply to CLIENT TRACKING, before and after which messages may come (RESP3).
+    Tracking,
 }
 
 /// What a frame is.
@@ -61,10 +66,13 @@ pub(super) fn meaning(
     if push && (protocol == Protocol::Resp2 || !listening) {
         return Err(UNASKED);
     }
-    let ordinary = matches!(oldest, Some(Expect::Done | Expect::Queued | Expect::Reply));
+    let ordinary = matches!(
+        oldest,
+        Some(Expect::Done | Expect::Monitor | Expect::Queued | Expect::Reply | Expect::Tracking)
+    );
     if push || (protocol == Protocol::Resp2 && listening && !ordinary) {
         let first = items(frame).next().unwrap_or_default();
-        if MESSAGES.contains(&first) {
+        if MESSAGES.contains(&first) || (push && first == INVALIDATE) {
             return Ok(Meaning::Message);
         }
         if matches!(oldest, Some(Expect::Confirmations { word, .. }) if word.as_bytes() == first) {
@@ -130,7 +138,12 @@ mod tests {
         {
             assert_eq!(resp3(confirmation, true, oldest), None, "{oldest:?}");
         }
-        assert_eq!(resp3(">2\r\n$10\r\ninvalidate\r\n*0\r\n", true, Some(Expect::Reply)), None);
+        let invalidate = ">2\r\n$10\r\ninvalidate\r\n*0\r\n";
+        for oldest in [None, Some(Expect::Reply), Some(Expect::Tracking), Some(SUBSCRIBE)] {
+            assert_eq!(resp3(invalidate, true, oldest), Some(Meaning::Message), "{oldest:?}");
+            assert_eq!(resp3(invalidate, false, oldest), None, "{oldest:?}");
+        }
+        assert_eq!(resp3(">2\r\n$6\r\nothers\r\n*0\r\n", true, Some(Expect::Reply)), None);
         assert_eq!(resp3("-NOPERM x\r\n", true, Some(SUBSCRIBE)), Some(Meaning::Reply));
         assert_eq!(resp3("+OK\r\n", true, Some(SUBSCRIBE)), None);
     }

@@ -224,7 +224,7 @@ impl Link {
         if !open || inner.unwritten.len() > MAX_UNWRITTEN_BYTES {
             return false;
         }
-        if matches!(expect, Expect::Confirmations { .. } | Expect::Monitor) {
+        if matches!(expect, Expect::Confirmations { .. } | Expect::Monitor | Expect::Tracking) {
             inner.listener = Some(sink.clone());
             inner.monitors |= expect == Expect::Monitor;
         }

@@ -171,6 +171,7 @@ const HOW: &[(&str, How, &str)] = &[
 
 /// Commands for which Redkeep asks for more than Redis: COMPATIBILITY B.2. Everything else must agree.
 const STRICTER: &[&str] = &[
+    "client|tracking",
     "georadius",
     "georadiusbymember",
     "migrate",

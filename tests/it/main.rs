@@ -63,5 +63,6 @@ mod reload;
 mod support;
 mod syntax;
 mod tls;
+mod tracking;
 mod transactions;
 mod waiting;

@@ -193,7 +193,7 @@ fn a_refused_command_dooms_the_transaction() {
             "-NOPERM this user has no permissions to access one of the channels used as arguments",
         ),
         ("FLUSHALL", "-NOPERM this user has no permissions to run the 'flushall' command"),
-        ("CLIENT CACHING YES", "-ERR 'client caching' is not available through redkeep"),
+        ("READONLY", "-ERR 'readonly' is not available through redkeep"),
         ("SELECT 1", "-ERR 'select' inside MULTI is not available through redkeep"),
         ("CLIENT ID", "-ERR 'client id' inside MULTI is not available through redkeep"),
         ("ACL WHOAMI", "-ERR 'acl whoami' inside MULTI is not available through redkeep"),

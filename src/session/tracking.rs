@@ -1,0 +1,70 @@
+//! CLIENT TRACKING and its like: the upstream tells on the session's leased link which keys have changed.
+//!
+//! What is tracked belongs to one connection, so from the first CLIENT TRACKING on all commands that are forwarded go to
+//! that link, until tracking is switched off, RESET, or the end.
+
+use bytes::BytesMut;
+
+use super::state::State;
+use super::step::{Action, Route, Then};
+use crate::acl::User;
+use crate::policy::{Judged, Policy, Reason};
+use crate::resp::{Request, encode};
+
+/// Handles the commands of tracking, and what a client that tracks may not do. `None` leaves the command to the ordinary
+/// way.
+pub(super) fn step<'a>(
+    policy: &Policy,
+    state: &mut State,
+    judged: Judged<'a>,
+    settled: bool,
+    out: &mut BytesMut,
+) -> Option<Action<'a>> {
+    let name = &*judged.spec().name;
+    let refuse = |out: &mut BytesMut, what: &str| {
+        encode::error(out, format!("ERR {what} is not available through redkeep").as_bytes());
+        Some(Action::Reply)
+    };
+    match name {
+        "client|tracking" | "client|caching" | "client|getredir" | "client|trackinginfo"
+            if state.transaction.queueing =>
+        {
+            state.transaction.doomed = true;
+            refuse(out, &format!("'{}' inside MULTI", name.replace('|', " ")))
+        }
+        "client|tracking" if has_word(judged.request(), "redirect") => {
+            refuse(out, "'client tracking' with REDIRECT")
+        }
+        "client|tracking"
+            if has_word(judged.request(), "bcast")
+                && !state.user.as_deref().is_some_and(User::is_all_powerful) =>
+        {
+            // SECURITY: it tells the names of all keys that change, whoever may read them.
+            encode::error(
+                out,
+                &Reason::Key(None).reply(policy.version(), state.user_name(), judged.request()),
+            );
+            Some(Action::Reply)
+        }
+        "client|tracking" => {
+            let off = judged.request().arg(2).is_some_and(|word| word.eq_ignore_ascii_case(b"off"));
+            Some(Action::Forward { judged, route: Route::Leased, then: Then::Track { on: !off } })
+        }
+        "client|caching" | "client|getredir" | "client|trackinginfo" => {
+            Some(Action::Forward { judged, route: Route::Leased, then: Then::ReleaseAfterReply })
+        }
+        // Its reply is the last one; no message may come behind it.
+        "quit" if state.tracking && !settled => Some(Action::Settle),
+        "select" if state.tracking => refuse(out, "'select' while tracking"),
+        "hello" if state.tracking && judged.request().len() > 1 => refuse(out, "'hello' while tracking"),
+        _ => None,
+    }
+}
+
+/// Whether a word stands anywhere among the options, as Redis compares them: in any case, up to a NUL byte.
+fn has_word(request: Request<'_>, word: &str) -> bool {
+    request.args(3).any(|arg| {
+        let arg = arg.split(|byte| *byte == 0).next().unwrap_or_default();
+        arg.eq_ignore_ascii_case(word.as_bytes())
+    })
+}
