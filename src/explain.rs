@@ -195,7 +195,7 @@ impl Page<'_> {
         }
         let text = match (self.explanation.gate, self.explanation.denied) {
             (Some(gate), _) => self.gate(gate),
-            (None, Some(Reason::Script)) => self.gate(Reason::Script),
+            (None, Some(reason @ (Reason::Broadcast | Reason::Script))) => self.gate(reason),
             _ => None,
         };
         match text {
@@ -210,6 +210,9 @@ impl Page<'_> {
             Reason::Arity(spec) => {
                 let least = if spec.arity < 0 { "at least " } else { "" };
                 format!("`{}` takes {least}{} words, its name included", spec.name, spec.arity.unsigned_abs())
+            }
+            Reason::Broadcast => {
+                "BCAST tells the names of all keys that change, so only users with +@all ~* &* may use it".to_owned()
             }
             Reason::CredentialConfig => {
                 "the upstream's credentials are for nobody; name other parameters, without a pattern".to_owned()

@@ -237,6 +237,8 @@ pub enum Affinity {
 /// Commands that the policy guards beyond the ACL. A column, so that judging compares no names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
+    /// CLIENT TRACKING.
+    ClientTracking,
     /// CONFIG GET.
     ConfigGet,
     /// CONFIG SET.
@@ -255,6 +257,7 @@ impl Guard {
     /// The guard of the command of this full name, in lower case.
     pub(super) fn of(name: &str) -> Guard {
         match name {
+            "client|tracking" => Guard::ClientTracking,
             "config|get" => Guard::ConfigGet,
             "config|set" => Guard::ConfigSet,
             "function|help" | "script|exists" | "script|help" => Guard::HarmlessScript,

@@ -214,9 +214,8 @@ fn asks_rules(reason: Reason<'_>) -> bool {
     match reason {
         Reason::Channel(_) | Reason::Command(_) | Reason::Database(_) | Reason::Key(_) => true,
         Reason::SortPattern(_) | Reason::Syntax(..) => true,
-        Reason::CredentialConfig | Reason::ProtectedConfig(_) | Reason::Script | Reason::Unavailable(_) => {
-            true
-        }
+        Reason::CredentialConfig | Reason::ProtectedConfig(_) => true,
+        Reason::Broadcast | Reason::Script | Reason::Unavailable(_) => true,
         Reason::Arity(_) | Reason::CrossProtocol | Reason::ProtectedCommand(_) => false,
         Reason::Unauthenticated(_) | Reason::UnknownCommand | Reason::UnknownSubcommand(_) => false,
     }

@@ -148,6 +148,7 @@ pub(super) fn protected_command(spec: &Spec) -> Option<Reason<'static>> {
 #[inline]
 pub(super) fn after_acl<'a>(spec: &'a Spec, request: Request<'_>, all_powerful: bool) -> Option<Reason<'a>> {
     match spec.guard {
+        Guard::ClientTracking if !all_powerful && broadcasts(request) => return Some(Reason::Broadcast),
         Guard::ConfigSet => {
             for parameter in request.args(2).step_by(2) {
                 if is_credential(parameter) {
@@ -163,6 +164,11 @@ pub(super) fn after_acl<'a>(spec: &'a Spec, request: Request<'_>, all_powerful: 
         _ => {}
     }
     (spec.affinity == Affinity::Unavailable).then_some(Reason::Unavailable(spec))
+}
+
+/// Whether CLIENT TRACKING may ask for BCAST. In doubt (a prefix of that name) it does.
+fn broadcasts(request: Request<'_>) -> bool {
+    request.args(3).any(|arg| c_string(arg).eq_ignore_ascii_case(b"bcast"))
 }
 
 /// Whether a parameter of this name, in any case, holds a credential of the upstream.

@@ -56,6 +56,8 @@ impl<'a> Judged<'a> {
 /// Why a command is refused. Log, metrics and the reply share it; [`Reason::reply`](super::Reason::reply) words it.
 #[derive(Clone, Copy, Debug)]
 pub enum Reason<'a> {
+    /// CLIENT TRACKING with BCAST of a user who is not all-powerful: it tells the names of all keys that change.
+    Broadcast,
     /// A channel that the user may not access; which argument it is.
     Channel(usize),
     /// A command or subcommand that the user may not run.

@@ -58,6 +58,9 @@ impl Reason<'_> {
                 "ERR CONFIG SET failed (possibly related to argument '{parameter}') - can't set protected config"
             )
             .into_bytes(),
+            Reason::Broadcast => b"NOPERM CLIENT TRACKING with BCAST tells the names of all keys that change, so redkeep \
+                                   allows it to users with +@all ~* &* only"
+                .to_vec(),
             Reason::Script => b"NOPERM scripts and functions are denied to users with restricted rules, since redkeep \
                                 cannot judge what they call; they need +@all ~* &*"
                 .to_vec(),

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use super::state::State;
 use super::step::{Action, Route, Then};
+use crate::command::Affinity;
 use crate::policy::Judged;
 use crate::resp::encode;
 
@@ -17,6 +18,9 @@ pub(super) fn step<'a>(
     settled: bool,
     out: &mut BytesMut,
 ) -> Option<Action<'a>> {
+    if judged.spec().affinity != Affinity::LeasedWhileState && !state.monitoring {
+        return None;
+    }
     let name = &*judged.spec().name;
     match name {
         "monitor" if state.transaction.queueing => {

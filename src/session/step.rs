@@ -120,7 +120,7 @@ pub fn step<'a>(
     if let Some(action) = monitor::step(state, judged, settled, out) {
         return action;
     }
-    if let Some(action) = tracking::step(policy, state, judged, settled, out) {
+    if let Some(action) = tracking::step(state, judged, settled, out) {
         return action;
     }
     if let Some(action) = transaction::step(policy, state, judged, settled, out) {

@@ -7,19 +7,21 @@ use bytes::BytesMut;
 
 use super::state::State;
 use super::step::{Action, Route, Then};
-use crate::acl::User;
-use crate::policy::{Judged, Policy, Reason};
+use crate::command::Affinity;
+use crate::policy::Judged;
 use crate::resp::{Request, encode};
 
 /// Handles the commands of tracking, and what a client that tracks may not do. `None` leaves the command to the ordinary
 /// way.
 pub(super) fn step<'a>(
-    policy: &Policy,
     state: &mut State,
     judged: Judged<'a>,
     settled: bool,
     out: &mut BytesMut,
 ) -> Option<Action<'a>> {
+    if judged.spec().affinity != Affinity::LeasedWhileState && !state.tracking {
+        return None;
+    }
     let name = &*judged.spec().name;
     let refuse = |out: &mut BytesMut, what: &str| {
         encode::error(out, format!("ERR {what} is not available through redkeep").as_bytes());
@@ -34,17 +36,6 @@ pub(super) fn step<'a>(
         }
         "client|tracking" if has_word(judged.request(), "redirect") => {
             refuse(out, "'client tracking' with REDIRECT")
-        }
-        "client|tracking"
-            if has_word(judged.request(), "bcast")
-                && !state.user.as_deref().is_some_and(User::is_all_powerful) =>
-        {
-            // SECURITY: it tells the names of all keys that change, whoever may read them.
-            encode::error(
-                out,
-                &Reason::Key(None).reply(policy.version(), state.user_name(), judged.request()),
-            );
-            Some(Action::Reply)
         }
         "client|tracking" => {
             let off = judged.request().arg(2).is_some_and(|word| word.eq_ignore_ascii_case(b"off"));

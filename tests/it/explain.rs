@@ -221,10 +221,17 @@ fn each_kind_of_denial_names_what_decided_and_what_would_help() {
         ),
         (
             "admin",
-            "MONITOR",
-            "ERR 'monitor' is not available through redkeep",
+            "SYNC",
+            "ERR 'sync' is not available through redkeep",
             "links to the upstream are shared",
             "no rule of a user can allow it",
+        ),
+        (
+            "app",
+            "CLIENT TRACKING ON BCAST",
+            "NOPERM CLIENT TRACKING with BCAST",
+            "BCAST tells the names of all keys",
+            "to allow it",
         ),
         (
             "app",
