@@ -183,7 +183,7 @@ pub fn affinity(spec: &Spec, request: Request<'_>) -> Affinity {
 /// Whether `arg` is `word` to Redis, which compares options as C strings: in any case, and only up to a NUL byte.
 ///
 /// SECURITY: `SORT k "STORE\0" d` does store (Redis 7.0.15); a comparison of all bytes would miss it.
-pub(super) fn is_word(arg: &[u8], word: &str) -> bool {
+pub fn is_word(arg: &[u8], word: &str) -> bool {
     arg.split_at_checked(word.len()).is_some_and(|(head, tail)| {
         head.eq_ignore_ascii_case(word.as_bytes()) && tail.first().is_none_or(|byte| *byte == 0)
     })

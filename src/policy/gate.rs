@@ -6,6 +6,7 @@
 //! `enable-protected-configs` of Redis 7.0, for upstreams that are too old to have them or switched them off.
 
 use super::Reason;
+use crate::command::keys::is_word;
 use crate::command::{Affinity, CommandTable, Guard, Spec};
 use crate::resp::Request;
 
@@ -167,8 +168,8 @@ pub(super) fn after_acl<'a>(spec: &'a Spec, request: Request<'_>, all_powerful: 
 }
 
 /// Whether CLIENT TRACKING may ask for BCAST. In doubt (a prefix of that name) it does.
-fn broadcasts(request: Request<'_>) -> bool {
-    request.args(3).any(|arg| c_string(arg).eq_ignore_ascii_case(b"bcast"))
+pub fn broadcasts(request: Request<'_>) -> bool {
+    request.args(3).any(|arg| is_word(arg, "bcast"))
 }
 
 /// Whether a parameter of this name, in any case, holds a credential of the upstream.

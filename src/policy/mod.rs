@@ -19,7 +19,7 @@ mod wording;
 
 pub use explain::{Explanation, Naming, Suggestion};
 pub use facts::{Hello, HelloFrame, Upstream};
-pub use gate::{CREDENTIALS, Gates, Rename, is_credential};
+pub use gate::{CREDENTIALS, Gates, Rename, broadcasts, is_credential};
 pub use live::Live;
 pub use verdict::{Judged, Reason, Verdict};
 pub use version::Version;

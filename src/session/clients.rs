@@ -172,6 +172,11 @@ impl Client {
         lock(&self.card).clone()
     }
 
+    /// Whether it has subscriptions.
+    pub fn is_subscriber(&self) -> bool {
+        lock(&self.card).is_subscriber()
+    }
+
     /// Seconds since it connected.
     pub fn age(&self) -> u64 {
         self.since.elapsed().as_secs()

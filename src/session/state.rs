@@ -9,7 +9,7 @@ use super::pubsub::Subscriptions;
 use super::step::Then;
 use crate::acl::{Event, LogContext, LogReason, User};
 use crate::command::CommandId;
-use crate::policy::{Facts, Gates, Incarnation, Policy};
+use crate::policy::{Facts, Gates, Incarnation, Policy, Verdict};
 use crate::resp::{Protocol, RequestBuf};
 use crate::upstream::LinkKey;
 
@@ -65,6 +65,8 @@ pub struct State {
     pub monitoring: bool,
     /// CLIENT TRACKING was switched on.
     pub tracking: bool,
+    /// The same with BCAST, since it was last off.
+    pub broadcast: bool,
     /// What MULTI has queued.
     pub queue: Queue,
     /// Its last command; `None` before the first, and after one that is unknown.
@@ -170,6 +172,7 @@ impl State {
             subscriptions: Subscriptions::default(),
             monitoring: false,
             tracking: false,
+            broadcast: false,
             queue: Queue::default(),
             command: None,
             since: Instant::now(),
@@ -186,8 +189,8 @@ impl State {
     }
 
     /// Takes the session's user from a newer policy, by which its subscriptions are then to be judged again. False if
-    /// the user is gone, be it that another one has the name now: the session must end, as after ACL DELUSER and ACL
-    /// LOAD.
+    /// the user is gone, be it that another one has the name now, or may not hear any more what the session hears of
+    /// everybody (MONITOR, CLIENT TRACKING BCAST): the session must end, as after ACL DELUSER and ACL LOAD.
     #[must_use]
     pub fn refresh(&mut self, policy: &Policy) -> bool {
         self.generation = policy.generation();
@@ -197,7 +200,17 @@ impl State {
             return false;
         }
         self.user = policy.user(user.name()).cloned();
-        true
+        self.may_hear_everybody(policy)
+    }
+
+    /// Judges again what goes on for ever once it was permitted.
+    fn may_hear_everybody(&self, policy: &Policy) -> bool {
+        let permitted = |args: &[&str]| {
+            let request = RequestBuf::from_args(args);
+            matches!(policy.judge_again(self.facts(), request.as_request()), Verdict::Allow(_))
+        };
+        (!self.monitoring || permitted(&["MONITOR"]))
+            && (!self.broadcast || permitted(&["CLIENT", "TRACKING", "ON", "BCAST"]))
     }
 
     /// Notes a denial, or a failed login, for the ACL log. `command` is what the client runs; `username` whom it is about.
@@ -211,7 +224,10 @@ impl State {
         self.subscriptions.sent(then);
         match then {
             Then::Monitor => self.monitoring = true,
-            Then::Track { on } => self.tracking = on,
+            Then::Track { on, broadcast } => {
+                self.tracking = on;
+                self.broadcast = on && (broadcast || self.broadcast);
+            }
             _ => {}
         }
     }
@@ -267,5 +283,6 @@ impl State {
         self.subscriptions = Subscriptions::default();
         self.monitoring = false;
         self.tracking = false;
+        self.broadcast = false;
     }
 }

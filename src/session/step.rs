@@ -91,6 +91,8 @@ pub enum Then {
     Track {
         /// It is switched on, or may be.
         on: bool,
+        /// With BCAST, or perhaps.
+        broadcast: bool,
     },
     /// WATCH.
     Watch,

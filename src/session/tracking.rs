@@ -8,8 +8,9 @@ use bytes::BytesMut;
 use super::state::State;
 use super::step::{Action, Route, Then};
 use crate::command::Affinity;
-use crate::policy::Judged;
-use crate::resp::{Request, encode};
+use crate::command::keys::is_word;
+use crate::policy::{Judged, broadcasts};
+use crate::resp::encode;
 
 /// Handles the commands of tracking, and what a client that tracks may not do. `None` leaves the command to the ordinary
 /// way.
@@ -34,12 +35,13 @@ pub(super) fn step<'a>(
             state.transaction.doomed = true;
             refuse(out, &format!("'{}' inside MULTI", name.replace('|', " ")))
         }
-        "client|tracking" if has_word(judged.request(), "redirect") => {
+        "client|tracking" if judged.request().args(3).any(|arg| is_word(arg, "redirect")) => {
             refuse(out, "'client tracking' with REDIRECT")
         }
         "client|tracking" => {
             let off = judged.request().arg(2).is_some_and(|word| word.eq_ignore_ascii_case(b"off"));
-            Some(Action::Forward { judged, route: Route::Leased, then: Then::Track { on: !off } })
+            let broadcast = broadcasts(judged.request());
+            Some(Action::Forward { judged, route: Route::Leased, then: Then::Track { on: !off, broadcast } })
         }
         "client|caching" | "client|getredir" | "client|trackinginfo" => {
             Some(Action::Forward { judged, route: Route::Leased, then: Then::ReleaseAfterReply })
@@ -50,12 +52,4 @@ pub(super) fn step<'a>(
         "hello" if state.tracking && judged.request().len() > 1 => refuse(out, "'hello' while tracking"),
         _ => None,
     }
-}
-
-/// Whether a word stands anywhere among the options, as Redis compares them: in any case, up to a NUL byte.
-fn has_word(request: Request<'_>, word: &str) -> bool {
-    request.args(3).any(|arg| {
-        let arg = arg.split(|byte| *byte == 0).next().unwrap_or_default();
-        arg.eq_ignore_ascii_case(word.as_bytes())
-    })
 }

@@ -129,6 +129,34 @@ fn a_client_that_tracks_is_told_what_a_direct_one_is_told() {
 }
 
 #[test]
+fn who_may_not_hear_of_all_keys_any_more_is_closed() {
+    let redis = Redis::start(&[]);
+    let users = "user default off\nuser admin on >secret ~* &* +@all\nuser wide on >secret ~* &* +@all\n";
+    let proxy = Proxy::with_users(&redis, users, "");
+    let mut admin = proxy.plain().login("admin", "secret");
+    for (line, rule, closed) in [
+        ("CLIENT TRACKING ON BCAST", "resetkeys", true),
+        ("CLIENT TRACKING ON BCAST", "-get", true),
+        ("CLIENT TRACKING ON", "resetkeys", false),
+        ("MONITOR", "-monitor", true),
+        ("MONITOR", "-get", false),
+        ("CLIENT TRACKING ON BCAST", ">another", false),
+    ] {
+        assert_eq!(admin.ask("ACL SETUSER wide reset on >secret ~* &* +@all"), "+OK\r\n");
+        let mut wide = proxy.tls().login("wide", "secret");
+        wide.ask("HELLO 3");
+        assert_eq!(wide.ask(line), "+OK\r\n");
+        assert_eq!(admin.ask(&format!("ACL SETUSER wide {rule}")), "+OK\r\n");
+        if closed {
+            assert_eq!(text(&wide.read_to_end()), "", "{line}, {rule}");
+        } else {
+            assert_eq!(wide.ask("PING"), "+PONG\r\n", "{line}, {rule}");
+        }
+    }
+    proxy.assert_no_panic();
+}
+
+#[test]
 fn what_differs_for_clients_that_track_is_refused_in_so_many_words() {
     let mut redis = Redis::start(&[]);
     let users = "user default off\nuser admin on >secret ~* &* +@all\nuser app on >secret ~app:* &* +@all\n";

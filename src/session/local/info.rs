@@ -28,7 +28,7 @@ pub(in crate::session) fn section(clients: &Clients, policy: &Policy) -> String 
         clients.uptime().as_secs(),
         all.len(),
         all.iter().filter(|client| client.is_blocked()).count(),
-        all.iter().filter(|client| client.card().is_subscriber()).count(),
+        all.iter().filter(|client| client.is_subscriber()).count(),
         policy.user_count(),
         policy.generation(),
     )
