@@ -17,6 +17,7 @@
 
 pub mod encode;
 mod error;
+mod framed;
 mod limits;
 mod number;
 mod reply;
@@ -26,9 +27,10 @@ mod value;
 
 pub use encode::Protocol;
 pub use error::{ProtocolError, ReplyError};
+pub use framed::{announced_items, error_text, items};
 pub use limits::Limits;
 pub use number::integer;
-pub use reply::{MAX_NESTING, ReplyFrame, ReplyKind, ReplyScanner, announced_items, error_text, items};
+pub use reply::{MAX_NESTING, ReplyFrame, ReplyKind, ReplyScanner};
 pub use request::{Request, RequestBuf};
 pub use scan::{Scanned, Scanner};
 pub use value::{Value, decode};

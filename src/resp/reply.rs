@@ -2,7 +2,7 @@
 //!
 //! Owns the grammar of replies, RESP2 and RESP3 together. It must never build a tree, never recurse, never reserve
 //! memory by an announced number, and never look at a byte twice (but for one header of at most 22 bytes that
-//! arrived in pieces). What is inside a bulk or a line is not judged: replies are forwarded raw, and scripts may put
+//! arrived in pieces). A reply need not be in memory as a whole: what was looked at may be passed on and dropped. What is inside a bulk or a line is not judged: replies are forwarded raw, and scripts may put
 //! anything there (`(abc` for a big number, `,-nan`, an empty status, a status of megabytes: redis 7.0.15). What is
 //! judged is framing: exact CRLF, no lone CR or LF in a line (Redis replaces them by spaces, also in scripts' errors),
 //! canonical lengths.
@@ -66,9 +66,9 @@ pub struct ReplyScanner {
 enum Place {
     /// At an element's type.
     Type,
-    /// In a line whose CR is not before `searched`.
-    Line { searched: usize },
-    /// In a bulk of this many bytes.
+    /// In a line whose CR is not before `searched`; so many of its bytes were given up.
+    Line { searched: usize, passed: usize },
+    /// In a bulk of which this many bytes were not given up.
     Bulk { len: usize },
 }
 
@@ -137,8 +137,33 @@ impl ReplyScanner {
     pub fn at_least(&self) -> usize {
         match self.place {
             Place::Bulk { len } => self.at.saturating_add(len).saturating_add(CRLF.len()),
-            Place::Line { searched } => searched,
+            Place::Line { searched, .. } => searched,
             Place::Type => self.at,
+        }
+    }
+
+    /// Gives up the bytes of the unfinished reply that need not be seen again, for who passes a large one on in pieces.
+    ///
+    /// `buffered` is the length of the buffer of the last [`scan`](ReplyScanner::scan), which found no end. The caller
+    /// drops as many bytes from its front as this returns. The [`ReplyFrame::len`] to come counts only what is left.
+    #[must_use]
+    pub fn pass(&mut self, buffered: usize) -> usize {
+        if self.outcome.is_some() {
+            return 0;
+        }
+        let start = std::mem::take(&mut self.at);
+        match &mut self.place {
+            Place::Type => start,
+            Place::Line { searched, passed } => {
+                let seen = std::mem::take(searched);
+                *passed = passed.saturating_add(seen.saturating_sub(start));
+                seen
+            }
+            Place::Bulk { len } => {
+                let here = buffered.saturating_sub(start).min(*len);
+                *len = len.saturating_sub(here);
+                start.saturating_add(here)
+            }
         }
     }
 
@@ -156,7 +181,7 @@ impl ReplyScanner {
         loop {
             let step = match self.place {
                 Place::Type => self.element(buffer)?,
-                Place::Line { searched } => self.line(buffer, searched)?,
+                Place::Line { searched, passed } => self.line(buffer, searched, passed)?,
                 Place::Bulk { len } => self.bulk(buffer, len)?,
             };
             match step {
@@ -203,8 +228,7 @@ impl ReplyScanner {
         match mark {
             b'+' | b'-' | b',' | b'(' => {
                 self.at += 1;
-                self.place = Place::Line { searched: self.at };
-                self.line(buffer, self.at)
+                self.line(buffer, self.at, 0)
             }
             b':' => match rest.strip_prefix(b"-") {
                 Some(digits) => self.integer(digits, 2),
@@ -286,12 +310,12 @@ impl ReplyScanner {
         Err(ReplyError::InvalidLine)
     }
 
-    /// The line whose content begins at `self.at`.
-    fn line(&mut self, buffer: &[u8], searched: usize) -> Result<Step, ReplyError> {
+    /// The line whose content begins at `self.at`, but for `passed` bytes.
+    fn line(&mut self, buffer: &[u8], searched: usize, passed: usize) -> Result<Step, ReplyError> {
         let unseen = buffer.get(searched..).unwrap_or_default();
         let found = memchr::memchr2(b'\r', b'\n', unseen);
         let end = searched.saturating_add(found.unwrap_or(unseen.len()));
-        if end.saturating_sub(self.at) > self.max_bulk_bytes {
+        if end.saturating_sub(self.at).saturating_add(passed) > self.max_bulk_bytes {
             return Err(ReplyError::BulkTooLong);
         }
         let next = end.saturating_add(CRLF.len());
@@ -302,12 +326,12 @@ impl ReplyScanner {
                 Ok(Step::Element)
             }
             (None, _) => {
-                self.place = Place::Line { searched: end };
+                self.place = Place::Line { searched: end, passed };
                 Ok(Step::NeedMore)
             }
             // The CR may be the last byte that is here.
             (Some(_), None) if buffer.get(end) == Some(&b'\r') => {
-                self.place = Place::Line { searched: end };
+                self.place = Place::Line { searched: end, passed };
                 Ok(Step::NeedMore)
             }
             _ => Err(ReplyError::InvalidLine),
@@ -331,69 +355,6 @@ impl ReplyScanner {
 }
 
 const CRLF: &[u8] = b"\r\n";
-
-/// The text of a framed error reply, with its code: `NOAUTH Authentication required.`; `None` for any other reply.
-///
-/// `frame` is one whole reply as [`ReplyScanner`] framed it. An attribute before the error hides it.
-pub fn error_text(frame: &[u8]) -> Option<&[u8]> {
-    let text = match frame.split_first()? {
-        (b'-', text) => text,
-        (b'!', rest) => match header(rest) {
-            Header::Complete { len, .. } => rest.get(len..)?,
-            _ => return None,
-        },
-        _ => return None,
-    };
-    text.strip_suffix(CRLF)
-}
-
-/// The items of a framed flat reply (`*`, `~`, `>`, `%`): the text of each string, number and error, in order.
-///
-/// For pushes and RESP2 messages, whose kind and channel a session must know (`>3 message c payload`). `frame` is one
-/// whole reply as [`ReplyScanner`] framed it. Ends early at a nested aggregate or a null; empty for other replies.
-/// O(1) per item for strings; allocates nothing.
-pub fn items(frame: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let body = match frame.split_first() {
-        Some((b'*' | b'~' | b'>' | b'%', rest)) => match header(rest) {
-            Header::Complete { len, .. } => rest.get(len..),
-            _ => None,
-        },
-        _ => None,
-    };
-    let mut rest = body.unwrap_or_default();
-    std::iter::from_fn(move || {
-        let (item, next) = split_item(rest)?;
-        rest = next;
-        Some(item)
-    })
-}
-
-/// How many items a framed aggregate announces: a map twice as many as pairs. `None` for a null and for any other reply.
-pub fn announced_items(frame: &[u8]) -> Option<usize> {
-    let (mark, rest) = frame.split_first()?;
-    let Header::Complete { value, .. } = header(rest) else { return None };
-    let count = usize::try_from(value).ok()?;
-    match mark {
-        b'*' | b'~' | b'>' => Some(count),
-        b'%' => count.checked_mul(2),
-        _ => None,
-    }
-}
-
-fn split_item(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (mark, rest) = bytes.split_first()?;
-    let (item, after) = match mark {
-        b'$' | b'!' | b'=' => match header(rest) {
-            Header::Complete { value, len } => {
-                rest.get(len..)?.split_at_checked(usize::try_from(value).ok()?)?
-            }
-            _ => return None,
-        },
-        b'+' | b'-' | b':' | b',' | b'(' | b'#' => rest.split_at_checked(memchr::memchr(b'\r', rest)?)?,
-        _ => return None,
-    };
-    Some((item, after.strip_prefix(CRLF)?))
-}
 
 #[cfg(test)]
 mod tests;

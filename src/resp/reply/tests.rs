@@ -11,6 +11,30 @@ const MAX_BULK_BYTES: usize = 1 << 20;
 /// The replies of a stream and their kinds, then the error or the number of bytes that are left.
 type Framed = (Vec<(Vec<u8>, ReplyKind)>, Result<usize, ReplyError>);
 
+/// Plays a link that reads `chunks`, and after each passes on what it can of the reply that has begun.
+fn passed_on<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Framed {
+    let mut scanner = ReplyScanner::new(MAX_BULK_BYTES);
+    let (mut buffer, mut begun) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
+    for chunk in chunks {
+        buffer.extend_from_slice(chunk);
+        loop {
+            match scanner.scan(&buffer) {
+                Ok(Some(frame)) => {
+                    begun.extend(buffer.drain(..frame.len));
+                    found.push((std::mem::take(&mut begun), frame.kind));
+                }
+                Ok(None) => {
+                    begun.extend(buffer.drain(..scanner.pass(buffer.len())));
+                    break;
+                }
+                Err(error) => return (found, Err(error)),
+            }
+        }
+    }
+    (found, Ok(begun.len() + buffer.len()))
+}
+
 /// Plays a link that reads `chunks`.
 fn replies<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Framed {
     let mut scanner = ReplyScanner::new(MAX_BULK_BYTES);
@@ -116,6 +140,37 @@ fn where_the_network_cuts_makes_no_difference() {
 }
 
 #[test]
+fn what_was_passed_on_is_not_missed() {
+    let stream = [REPLIES, ERRORS, PUSHES].concat().concat().into_bytes();
+    let expected = replies([stream.as_slice()]);
+    for size in 1..20 {
+        assert_eq!(passed_on(stream.chunks(size)), expected, "in pieces of {size}");
+    }
+}
+
+#[test]
+fn of_a_large_reply_little_need_be_kept() {
+    let value = vec![b'x'; MAX_BULK_BYTES];
+    for (head, tail) in [(format!("*2\r\n${}\r\n", value.len()), "\r\n:1\r\n"), ("+".to_owned(), "\r\n")] {
+        let mut scanner = ReplyScanner::new(MAX_BULK_BYTES);
+        let mut buffer = head.into_bytes();
+        for piece in value.chunks(1000) {
+            buffer.extend_from_slice(piece);
+            assert_eq!(scanner.scan(&buffer), Ok(None));
+            buffer.drain(..scanner.pass(buffer.len()));
+            assert!(buffer.is_empty());
+        }
+        buffer.extend_from_slice(tail.as_bytes());
+        let len = buffer.len();
+        assert_eq!(scanner.scan(&buffer), Ok(Some(ReplyFrame { len, kind: ReplyKind::Reply })));
+    }
+    let mut scanner = ReplyScanner::new(1000);
+    assert_eq!(scanner.scan(b"+x"), Ok(None));
+    assert_eq!(scanner.pass(2), 2);
+    assert_eq!(scanner.scan(&value[..1000]), Err(ReplyError::BulkTooLong), "a line is bounded as a whole");
+}
+
+#[test]
 fn what_is_no_reply_is_refused() {
     for (error, streams) in [
         (
@@ -209,43 +264,12 @@ fn a_long_line_is_searched_once_and_bounded() {
     let mut scanner = ReplyScanner::new(1000);
     let line = format!("+{}", "a".repeat(1000));
     assert_eq!(scanner.scan(line.as_bytes()), Ok(None));
-    assert!(matches!(scanner.place, Place::Line { searched: 1001 }));
+    assert!(matches!(scanner.place, Place::Line { searched: 1001, .. }));
     assert_eq!(
         scanner.scan(format!("{line}\r\n").as_bytes()),
         Ok(Some(ReplyFrame { len: 1003, kind: ReplyKind::Reply }))
     );
     assert_eq!(ReplyScanner::new(1000).scan(format!("{line}a").as_bytes()), Err(ReplyError::BulkTooLong));
-}
-
-#[test]
-fn error_text_is_that_of_errors_only() {
-    assert_eq!(
-        error_text(b"-NOAUTH Authentication required.\r\n"),
-        Some(b"NOAUTH Authentication required.".as_slice())
-    );
-    assert_eq!(error_text(b"!5\r\nERR a\r\n"), Some(b"ERR a".as_slice()));
-    for frame in ["", "+OK\r\n", "$4\r\n-ERR\r\n", "-ERR", "!x"] {
-        assert_eq!(error_text(frame.as_bytes()), None, "{frame:?}");
-    }
-}
-
-#[test]
-fn items_are_those_of_a_flat_reply() {
-    let cases: &[(&str, &[&str])] = &[
-        (">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$3\r\n\r\nx\r\n", &["message", "c", "\r\nx"]),
-        ("*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n", &["subscribe", "c", "1"]),
-        ("*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n", &["unsubscribe"]),
-        ("%1\r\n+a\r\n*1\r\n+b\r\n", &["a"]),
-        ("*0\r\n", &[]),
-        ("$1\r\na\r\n", &[]),
-        ("*2\r\n$5\r\nab", &[]),
-        ("", &[]),
-    ];
-    for (frame, expected) in cases {
-        let got: Vec<_> = items(frame.as_bytes()).collect();
-        let expected: Vec<_> = expected.iter().map(|item| item.as_bytes()).collect();
-        assert_eq!(got, expected, "{frame:?}");
-    }
 }
 
 fn resp2_reply() -> impl Strategy<Value = OwnedFrame> {
@@ -302,6 +326,8 @@ proptest! {
         stream in prop::collection::vec(prop::sample::select(b"*$%|>_#t+-:(!=~,01\r\n\r\n".to_vec()), 0..60),
         chunk in 1usize..9,
     ) {
-        prop_assert_eq!(replies(stream.chunks(chunk)), replies([stream.as_slice()]));
+        let whole = replies([stream.as_slice()]);
+        prop_assert_eq!(&replies(stream.chunks(chunk)), &whole);
+        prop_assert_eq!(&passed_on(stream.chunks(chunk)), &whole);
     }
 }
