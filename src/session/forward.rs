@@ -4,6 +4,8 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use super::replies::Outbox;
 use super::rewrite::{ConfigView, InfoView, QueueWitness, Replay};
 use super::state::{State, Transaction};
@@ -20,6 +22,8 @@ pub(super) struct Way<'s> {
     pub(super) shared: &'s Shared,
     pub(super) outbox: &'s Rc<Outbox>,
     pub(super) witness: &'s Rc<QueueWitness>,
+    /// The buffer of a large request.
+    pub(super) whole: Option<&'s Bytes>,
 }
 
 impl Way<'_> {
@@ -49,7 +53,7 @@ impl Way<'_> {
             Then::Track { .. } => Expect::Tracking,
             _ => Expect::Reply,
         };
-        let sent = link.send(judged, self.sink(judged, then, policy, state), expect);
+        let sent = link.send(judged, self.whole, self.sink(judged, then, policy, state), expect);
         if sent {
             self.outbox.take_slot();
         }
@@ -91,12 +95,12 @@ impl Way<'_> {
         let outstanding = kept.len().saturating_add(3);
         let sink: Rc<dyn Sink> = Rc::new(Replay::new(self.outbox.clone(), outstanding, errors));
         let again = |request: &&RequestBuf| match policy.judge_again(state.facts(), request.as_request()) {
-            Verdict::Allow(judged) => link.send(judged, sink.clone(), Expect::Queued),
+            Verdict::Allow(judged) => link.send(judged, None, sink.clone(), Expect::Queued),
             Verdict::Deny(_) => false,
         };
         let sent = link.restart_transaction(&sink)
             && kept.iter().all(again)
-            && link.send(exec, sink.clone(), Expect::Reply);
+            && link.send(exec, None, sink.clone(), Expect::Reply);
         state.transaction = Transaction::default();
         if sent {
             self.outbox.take_slot();

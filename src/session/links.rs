@@ -11,6 +11,9 @@ use super::{Outbox, Route, State, Transaction};
 use crate::resp::Protocol;
 use crate::upstream::{Lease, Link, LinkKey, Permit, Pool};
 
+/// How many requests after a large one are taken for large.
+const HEAVY: u32 = 16;
+
 /// The links that a session uses.
 #[derive(Default)]
 pub(super) struct Links {
@@ -19,6 +22,8 @@ pub(super) struct Links {
     /// One of this session alone.
     pub(super) lease: Option<Rc<Link>>,
     place: Option<Rc<Cell<Place>>>,
+    /// So many of the next requests go to a leased link if one is free: the client makes large transfers.
+    heavy: u32,
 }
 
 /// Where the next request goes.
@@ -49,14 +54,19 @@ impl Links {
         settled: bool,
         outbox: &Rc<Outbox>,
     ) -> Pick {
-        let leased = route == Route::Leased || state.holds_link();
+        let needed = route == Route::Leased || state.holds_link();
+        let leased = needed || self.heavy > 0;
         let target = match &self.lease {
             Some(lease) if leased => lease.clone(),
             None if leased && !settled => return Pick::Settle,
             None if leased => match self.new_lease(pool, state.link_key()) {
                 Lease::Link(link) => self.lease.insert(link).clone(),
                 Lease::Down => return Pick::None(NOT_SENT),
-                Lease::Busy => return self.wait(pool, outbox),
+                Lease::Busy if needed => return self.wait(pool, outbox),
+                Lease::Busy => {
+                    self.heavy = 0;
+                    return self.pick(pool, state, route, settled, outbox);
+                }
             },
             _ => match pool.shared(state.link_key(), state.id.0) {
                 Some(link) => link,
@@ -68,7 +78,13 @@ impl Links {
             return Pick::Settle;
         }
         self.current = Some(target.clone());
+        self.heavy = self.heavy.saturating_sub(1);
         Pick::Link(target)
+    }
+
+    /// The client has made a large transfer, and may make more: they should not be in the way of others.
+    pub(super) fn expect_large(&mut self) {
+        self.heavy = HEAVY;
     }
 
     /// Whether the session waits for a leased link.
@@ -119,7 +135,7 @@ impl Links {
     }
 
     /// Ends a transaction that was not executed: by closing the leased link, unless subscriptions need it.
-    pub(super) fn end_transaction(&mut self, transaction: Transaction, state: &State) {
+    pub(super) fn end_transaction(&mut self, pool: &Pool, transaction: Transaction, state: &State) {
         match &self.lease {
             Some(lease) if state.listens() => {
                 // What was lost is not on this link. A RESP2 subscriber, which can only have watched, may not say that
@@ -128,14 +144,17 @@ impl Links {
                     lease.forget_transaction(transaction.queueing);
                 }
             }
-            _ => self.end_lease(),
+            _ => self.end_lease(pool),
         }
     }
 
-    /// Closes the leased link, if there is one.
-    pub(super) fn end_lease(&mut self) {
+    /// Gives the leased link back, if there is one: it is closed, unless another session can use it.
+    pub(super) fn end_lease(&mut self, pool: &Pool) {
         if let Some(lease) = self.lease.take() {
-            lease.close();
+            if self.current.as_ref().is_some_and(|link| Rc::ptr_eq(link, &lease)) {
+                self.current = None;
+            }
+            pool.give_back(&lease);
         }
     }
 }

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tracing::debug;
 
@@ -53,6 +53,9 @@ const READ_BYTES: usize = 16 * 1024;
 
 /// A session stops taking requests while this many bytes of replies wait for its client.
 const MAX_BACKLOG_BYTES: usize = 1024 * 1024;
+
+/// A request from this size on travels without a copy, and on a leased link if one is free.
+const LARGE_BYTES: usize = 1024 * 1024;
 
 /// Time for the orderly end of a connection whose client may not read any more.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -95,6 +98,8 @@ pub struct Session<S> {
     unblocking: Option<Unblocking>,
     /// Length of a request that was scanned but has to wait.
     waiting: Option<usize>,
+    /// The request that is being handled, if it is large; then it is not in `input` any more.
+    whole: Option<Bytes>,
     input_ended: bool,
     closing: bool,
 }
@@ -133,6 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             links: Links::default(),
             unblocking: None,
             waiting: None,
+            whole: None,
             input_ended: false,
             closing: false,
         }
@@ -150,7 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             debug!(client = self.state.ends.client, %error, "connection to the client failed");
         }
         self.outbox.close();
-        self.links.end_lease();
+        self.links.end_lease(&self.shared.pool);
         // An orderly end (TLS close_notify, FIN); the client may be gone already, or never read again.
         let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, self.stream.shutdown()).await;
     }
@@ -170,7 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let over = self.closing || (self.input_ended && stop == Stop::NeedsInput);
             if over && self.outbox.is_settled() {
                 // No message comes after the last reply.
-                self.links.end_lease();
+                self.links.end_lease(&self.shared.pool);
                 return flushed.map(Ok);
             }
             let reads = match stop {
@@ -289,16 +295,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             links,
             shared,
             waiting,
+            whole,
             closing,
             seat,
             unseen,
             ..
         } = self;
-        let request = scanner.request(input);
+        let request = scanner.request(whole.as_deref().unwrap_or(input));
         let settled = outbox.is_settled();
         let mut next = None;
         let transaction = state.transaction;
-        let way = Way { shared, outbox, witness };
+        let way = Way { shared, outbox, witness, whole: whole.as_ref() };
         let action = step(policy, state, request, scratch, settled, reply);
         outbox.mute(state.replies.are_muted());
         *unseen |= !matches!(&action, Action::Forward { then: Then::Nothing | Then::ReleaseAfterReply, .. });
@@ -326,10 +333,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 *closing = true;
             }
             Action::EndLease => {
-                links.end_transaction(transaction, state);
+                links.end_transaction(&shared.pool, transaction, state);
                 outbox.reply(reply);
             }
             Action::Forward { judged, route, then } => {
+                let large = whole.is_some() || outbox.take_large();
+                if large {
+                    links.expect_large();
+                }
                 match links.pick(&shared.pool, state, route, settled, outbox) {
                     Pick::Settle => {
                         *waiting = Some(length);
@@ -351,7 +362,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Action::Replay { exec, errors } => {
                 if witness.saw_refusal() {
                     transaction::abort(state, reply);
-                    links.end_transaction(transaction, state);
+                    links.end_transaction(&shared.pool, transaction, state);
                     outbox.reply(reply);
                 } else if !links
                     .lease
@@ -368,7 +379,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 return Some(Stop::Unsettled);
             }
         }
-        input.advance(length);
+        if whole.take().is_none() {
+            input.advance(length);
+        }
         state.replies = state.replies.next();
         outbox.mute(state.replies.are_muted());
         links.leave_line();
@@ -392,7 +405,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.input.advance(consumed);
                 Err(None)
             }
-            Ok(Scanned::Request { consumed }) => Ok(consumed),
+            Ok(Scanned::Request { consumed }) => {
+                if consumed >= LARGE_BYTES {
+                    let whole = self.input.split_to(consumed).freeze();
+                    // What is left would keep the memory of both.
+                    self.input = BytesMut::from(&*self.input);
+                    self.whole = Some(whole);
+                }
+                Ok(consumed)
+            }
             Err(error) => {
                 debug!(client = self.state.ends.client, %error, "client broke the protocol");
                 encode::error(&mut self.reply, &error.text());

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 
@@ -26,6 +26,12 @@ const MAX_SLOTS: usize = 4096;
 
 /// Bytes of replies that may wait behind one that is still at the upstream.
 const MAX_WAITING_BYTES: usize = 1024 * 1024;
+
+/// A large reply is read from the upstream until so much of it waits for the client.
+const MAX_PASSED_BYTES: usize = 1024 * 1024;
+
+/// An empty buffer keeps no more than this many bytes of memory.
+const KEPT_BYTES: usize = 256 * 1024;
 
 /// Bytes that may wait for the client of subscriptions: the hard limit that Redis has by default for such clients
 /// (`client-output-buffer-limit pubsub 32mb`).
@@ -51,11 +57,19 @@ struct Inner {
     confirmations: Vec<Bytes>,
     /// The client wants no reply to the requests that come now.
     muted: bool,
+    /// A piece of the reply to the oldest request is there, and the rest is to come.
+    partial: bool,
+    /// The rest will never come.
+    torn: bool,
+    /// The client got a reply in pieces since somebody asked.
+    large: bool,
     /// The client did not read its messages.
     flooded: bool,
     /// The session has ended: whatever still arrives is dropped.
     closed: bool,
     task: Option<Waker>,
+    /// The link that waits until the client has read.
+    reader: Option<Waker>,
 }
 
 enum Slot {
@@ -111,9 +125,29 @@ impl Outbox {
         }
     }
 
-    /// Gives `write` the bytes that are ready; it returns how many it wrote.
+    /// Gives `write` the bytes that are ready; it takes away what it wrote.
     pub fn flush<R>(&self, write: impl FnOnce(&mut BytesMut) -> R) -> R {
-        write(&mut self.inner.borrow_mut().ready)
+        let mut inner = self.inner.borrow_mut();
+        let written = write(&mut inner.ready);
+        if inner.ready.is_empty() && inner.ready.capacity() > KEPT_BYTES {
+            inner.ready = BytesMut::new();
+        }
+        if inner.ready.len() <= MAX_PASSED_BYTES / 2
+            && let Some(reader) = inner.reader.take()
+        {
+            reader.wake();
+        }
+        written
+    }
+
+    /// Whether a reply was so large that it came in pieces, since the last call.
+    pub fn take_large(&self) -> bool {
+        std::mem::take(&mut self.inner.borrow_mut().large)
+    }
+
+    /// Whether the client got part of a reply whose rest will never come: nothing that is sent now would be understood.
+    pub fn is_torn(&self) -> bool {
+        self.inner.borrow().torn
     }
 
     /// The confirmations of subscriptions since the last call, in their order.
@@ -148,6 +182,9 @@ impl Outbox {
         inner.ready = BytesMut::new();
         inner.slots = VecDeque::new();
         inner.confirmations = Vec::new();
+        if let Some(reader) = inner.reader.take() {
+            reader.wake();
+        }
     }
 }
 
@@ -174,6 +211,14 @@ impl Inner {
                 self.push(frame);
                 false
             }
+            Delivery::Part(piece) => {
+                self.partial = true;
+                self.large = true;
+                if !matches!(self.slots.front(), Some(Slot::Open { muted: true })) {
+                    self.ready.extend_from_slice(piece);
+                }
+                false
+            }
             Delivery::Ended => false,
             Delivery::InDoubt | Delivery::NotSent | Delivery::Reply(_) => true,
         }
@@ -195,13 +240,17 @@ impl Sink for Outbox {
         if !inner.answers(delivery) {
             return inner.wake();
         }
+        if std::mem::take(&mut inner.partial) && !matches!(delivery, Delivery::Reply(_)) {
+            inner.torn = true;
+            return inner.wake();
+        }
         let slot = inner.slots.pop_front();
         debug_assert!(matches!(slot, Some(Slot::Open { .. })), "a reply without an open slot");
         inner.open = inner.open.saturating_sub(1);
         match delivery {
             _ if matches!(slot, Some(Slot::Open { muted: true })) => {}
-            // A confirmation is there already, and the other two answer nothing.
-            Delivery::Confirmation { .. } | Delivery::Ended | Delivery::Message(_) => {}
+            // A confirmation is there already, and the others answer nothing.
+            Delivery::Confirmation { .. } | Delivery::Ended | Delivery::Message(_) | Delivery::Part(_) => {}
             Delivery::Reply(bytes) => inner.ready.extend_from_slice(bytes),
             Delivery::InDoubt => encode::error(&mut inner.ready, IN_DOUBT.as_bytes()),
             Delivery::NotSent => encode::error(&mut inner.ready, NOT_SENT.as_bytes()),
@@ -213,6 +262,19 @@ impl Sink for Outbox {
             }
         }
         inner.wake();
+    }
+
+    fn takes_parts(&self) -> bool {
+        true
+    }
+
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.inner.borrow_mut();
+        if inner.closed || inner.ready.len() < MAX_PASSED_BYTES {
+            return Poll::Ready(());
+        }
+        inner.reader = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 
@@ -272,6 +334,36 @@ mod tests {
         assert!(outbox.is_flooded());
         outbox.deliver(Delivery::Message(b"y"));
         assert_eq!(outbox.backlog(), 0);
+    }
+
+    #[test]
+    fn a_reply_in_pieces_is_one_reply_and_is_torn_if_the_rest_does_not_come() {
+        let outbox = Outbox::default();
+        outbox.take_slot();
+        outbox.reply(&mut BytesMut::from("+local\r\n"));
+        outbox.deliver(Delivery::Part(b"$4\r\nab"));
+        assert!(!outbox.is_settled());
+        outbox.deliver(Delivery::Reply(b"cd\r\n"));
+        assert!(outbox.is_settled());
+        assert!(outbox.take_large() && !outbox.take_large());
+        assert_eq!(ready(&outbox), b"$4\r\nabcd\r\n+local\r\n");
+        outbox.take_slot();
+        outbox.deliver(Delivery::Part(b"$4\r\nab"));
+        assert!(!outbox.is_torn());
+        outbox.deliver(Delivery::InDoubt);
+        assert!(outbox.is_torn());
+        assert_eq!(ready(&outbox), b"$4\r\nab", "no error is written into a reply");
+    }
+
+    #[test]
+    fn nobody_sees_a_muted_reply_in_pieces() {
+        let outbox = Outbox::default();
+        outbox.mute(true);
+        outbox.take_slot();
+        outbox.mute(false);
+        outbox.deliver(Delivery::Part(b"$4\r\nab"));
+        outbox.deliver(Delivery::Reply(b"cd\r\n"));
+        assert_eq!(ready(&outbox), b"");
     }
 
     #[test]

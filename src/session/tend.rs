@@ -67,6 +67,10 @@ impl<S> Session<S> {
             );
             self.abandon();
         }
+        if self.outbox.is_torn() {
+            debug!(client = self.state.ends.client, "the upstream was lost in the middle of a large reply");
+            self.abandon();
+        }
         if self.outbox.is_flooded() {
             warn!(client = self.state.ends.client, "a subscriber that does not read its messages is closed");
             self.abandon();
@@ -91,7 +95,7 @@ impl<S> Session<S> {
         } else if self.outbox.is_settled() {
             transaction.confirmed = transaction.holds_link();
             if !holds_link {
-                self.links.end_lease();
+                self.links.end_lease(&self.shared.pool);
             }
         }
     }

@@ -66,6 +66,8 @@ impl Unblocking {
         match (lease.upstream_id(), pool.shared(LinkKey::default(), session)) {
             (Some(id), Some(other)) => {
                 self.attempt.stage.set(Stage::Waiting);
+                // It might come too late, and hit what somebody else has sent there.
+                lease.stain();
                 other.unblock(id, self.how.word(), self.attempt.clone());
                 Progress::UnderWay
             }

@@ -10,36 +10,29 @@
 //! are no reply, a push that nobody asked for) poisons the link: it is closed, and every open slot gets its error.
 //! Nothing that was written is ever written again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep};
-use tracing::{debug, warn};
+use tokio::time::Instant;
 
-use super::dial::{DialError, Dialled, LinkKey, Settings, Stream, dial};
-use super::expect::{Expect, Meaning, is_monitor_line, meaning};
-use super::retry::Backoff;
+use super::dial::{LinkKey, Settings};
+use super::expect::Expect;
+use super::outgoing::Outgoing;
+use super::pump::drive;
+use crate::command::Affinity;
 use crate::policy::{Judged, Version};
-use crate::resp::{ReplyScanner, RequestBuf};
-
-/// Space that is kept free for one read from the upstream.
-const READ_BYTES: usize = 64 * 1024;
+use crate::resp::{ReplyKind, RequestBuf};
 
 /// A link refuses requests when this many bytes wait to be written: the upstream has stopped reading.
 const MAX_UNWRITTEN_BYTES: usize = 256 * 1024 * 1024;
 
-/// A connection that lasted this long was a good one; one that ends sooner counts as a failed attempt.
-const STABLE: Duration = Duration::from_secs(1);
-
-/// Largest reply, as Redis' `proto-max-bulk-len` by default.
-const MAX_BULK_BYTES: usize = 512 * 1024 * 1024;
+/// A link that nobody uses for so long is asked whether the upstream is still there.
+pub(super) const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
 
 const DISCARD: &[u8] = b"*1\r\n$7\r\nDISCARD\r\n";
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
@@ -48,6 +41,16 @@ const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 pub trait Sink {
     /// Something about the session's oldest open request on this link, or about its subscriptions.
     fn deliver(&self, delivery: Delivery<'_>);
+
+    /// Whether a large reply may come in pieces ([`Delivery::Part`]).
+    fn takes_parts(&self) -> bool {
+        false
+    }
+
+    /// Pending while so much waits for the client that no more should be read; wakes the link when that has changed.
+    fn poll_room(&self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
 }
 
 /// What became of a request, and what subscriptions bring.
@@ -68,13 +71,15 @@ pub enum Delivery<'a> {
     Message(&'a [u8]),
     /// The link died before a byte of the request was written.
     NotSent,
-    /// The reply, byte for byte.
+    /// A piece of the reply, which is not complete; only for a sink that takes parts. The last piece comes as the reply.
+    Part(&'a [u8]),
+    /// The reply, byte for byte, or what is left of it.
     Reply(&'a [u8]),
 }
 
 /// Whether the link can take requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// First attempt to connect: requests wait in the write buffer, for `connect_timeout` at most.
     Connecting,
     /// No connection, and the last attempt failed: requests are refused at once while the link keeps trying.
@@ -83,15 +88,6 @@ enum Phase {
     Dead,
     /// Connected.
     Up,
-}
-
-/// Whether a link that lost its connection makes a new one.
-#[derive(Debug)]
-pub enum Lifetime {
-    /// Shared links reconnect for ever.
-    Reconnecting,
-    /// Leased links end with their connection: the state that they were leased for is lost.
-    SingleUse(Permit),
 }
 
 /// The right to have one more leased link; given back when dropped.
@@ -106,34 +102,52 @@ impl Permit {
 
 /// The sessions' side of one upstream connection. Owned by one worker.
 pub struct Link {
-    key: LinkKey,
-    inner: RefCell<Inner>,
+    pub(super) key: LinkKey,
+    /// Shared by sessions, so that it reconnects.
+    pub(super) shared: bool,
+    /// A shared link that takes no more requests.
+    retired: Cell<bool>,
+    pub(super) inner: RefCell<Inner>,
 }
 
-struct Inner {
-    phase: Phase,
+pub(super) struct Inner {
+    pub(super) phase: Phase,
+    /// Of a leased link, while it is in use.
+    permit: Option<Permit>,
     /// The connection's number at the upstream, of a leased link.
     id: Option<i64>,
-    unwritten: BytesMut,
+    pub(super) outgoing: Outgoing,
     /// Bytes of requests that were handed to the network so far on this connection.
     written: u64,
-    slots: VecDeque<Slot>,
+    pub(super) slots: VecDeque<Slot>,
     /// Where messages go, once subscriptions were asked for.
-    listener: Option<Rc<dyn Sink>>,
+    pub(super) listener: Option<Rc<dyn Sink>>,
     /// MONITOR was sent.
-    monitors: bool,
+    pub(super) monitors: bool,
     /// When the link last made progress while slots were open.
-    progress: Instant,
+    pub(super) progress: Instant,
     /// The replies that are to come may take for ever (blocking commands).
-    patient: bool,
-    task: Option<Waker>,
+    pub(super) patient: bool,
+    /// Pieces of the reply to the oldest request were passed on.
+    pub(super) passing: bool,
+    /// How many bytes of it.
+    pub(super) passed: usize,
+    /// Not read until the client has read.
+    pub(super) paused: bool,
+    /// A transaction is open, or keys are watched.
+    transaction: bool,
+    /// Something else may be left of what its session did.
+    stained: bool,
+    pub(super) task: Option<Waker>,
 }
 
-struct Slot {
-    sink: Rc<dyn Sink>,
+pub(super) struct Slot {
+    pub(super) sink: Rc<dyn Sink>,
     /// Position of the request's first byte in the stream of this connection.
     start: u64,
-    expect: Expect,
+    pub(super) expect: Expect,
+    /// If the reply is no error, neither transaction nor watches are left.
+    ends_transaction: bool,
 }
 
 /// Where the replies to Redkeep's own requests go.
@@ -144,30 +158,45 @@ impl Sink for Nobody {
 }
 
 impl Link {
-    /// Starts a link and the task that drives it on this worker.
-    pub fn open(
-        settings: Rc<Settings>,
-        key: LinkKey,
-        lifetime: Lifetime,
-        on_up: impl Fn() + 'static,
-    ) -> Rc<Link> {
-        let link = Rc::new(Link {
+    /// Starts a link that sessions share, and the task that drives it on this worker. `on_up` is called whenever it
+    /// has connected.
+    pub fn open(settings: Rc<Settings>, key: LinkKey, on_up: impl Fn() + 'static) -> Rc<Link> {
+        let link = Rc::new(Link::new(key, None));
+        tokio::task::spawn_local(drive(link.clone(), settings, on_up));
+        link
+    }
+
+    /// The same for a link of one session. The permit is given back when the link has ended, or rests.
+    pub fn open_leased(settings: Rc<Settings>, key: LinkKey, permit: Permit) -> Rc<Link> {
+        let link = Rc::new(Link::new(key, Some(permit)));
+        tokio::task::spawn_local(drive(link.clone(), settings, || {}));
+        link
+    }
+
+    fn new(key: LinkKey, permit: Option<Permit>) -> Link {
+        Link {
             key,
+            shared: permit.is_none(),
+            retired: Cell::new(false),
             inner: RefCell::new(Inner {
                 phase: Phase::Connecting,
+                permit,
                 id: None,
-                unwritten: BytesMut::new(),
+                outgoing: Outgoing::default(),
                 written: 0,
                 slots: VecDeque::new(),
                 listener: None,
                 monitors: false,
                 progress: Instant::now(),
                 patient: false,
+                passing: false,
+                passed: 0,
+                paused: false,
+                transaction: false,
+                stained: false,
                 task: None,
             }),
-        });
-        tokio::task::spawn_local(drive(link.clone(), settings, lifetime, on_up));
-        link
+        }
     }
 
     /// Whether the link is closed for good.
@@ -188,6 +217,70 @@ impl Link {
     /// Whether replies are outstanding.
     pub fn is_idle(&self) -> bool {
         self.inner.borrow().slots.is_empty()
+    }
+
+    /// Whether a shared link takes no more requests, because it carries a large reply. It ends when all are answered.
+    pub fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+
+    /// Has a shared link take no more requests.
+    pub(super) fn retire(&self) {
+        self.retired.set(self.shared);
+    }
+
+    /// Puts a leased link to rest until another session needs one: its permit is given back. False if it cannot be used
+    /// again, because a session may have left something on it; then it must be closed.
+    ///
+    /// Clean is a link on which nothing but plain commands, commands that block and transactions were run, whose
+    /// replies have all come, and whose transactions have ended.
+    #[must_use]
+    pub fn rest(&self) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        let answered = inner.slots.is_empty() && inner.outgoing.is_empty();
+        let clean = !inner.transaction && !inner.stained && inner.listener.is_none() && !inner.monitors;
+        let rests = inner.phase == Phase::Up && answered && clean && !inner.paused;
+        if rests {
+            inner.permit = None;
+        }
+        rests
+    }
+
+    /// Gives a link that rests to a session.
+    ///
+    /// # Errors
+    /// The permit: the link has ended meanwhile, or is being asked whether the upstream is still there.
+    pub fn wake_up(&self, permit: Permit) -> Result<(), Permit> {
+        let mut inner = self.inner.borrow_mut();
+        if inner.phase != Phase::Up || !inner.slots.is_empty() {
+            inner.phase = Phase::Dead;
+            inner.wake();
+            return Err(permit);
+        }
+        inner.permit = Some(permit);
+        Ok(())
+    }
+
+    /// The state that its connection was brought into.
+    pub fn key(&self) -> LinkKey {
+        self.key
+    }
+
+    /// Asks whether the upstream is still there, if nobody uses the link.
+    pub(super) fn check_health(&self) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.slots.is_empty() && inner.permit.is_none() && inner.progress.elapsed() >= HEALTH_INTERVAL {
+            inner.append(
+                RequestBuf::from_args(&["PING"]).as_request().wire(),
+                Rc::new(Nobody),
+                Expect::Reply,
+            );
+        }
+    }
+
+    /// Has a leased link closed, not used again, when its session is through with it.
+    pub fn stain(&self) {
+        self.inner.borrow_mut().stained = true;
     }
 
     /// Closes the link: open requests get their error, the upstream sees the connection end. For leased links.
@@ -216,19 +309,42 @@ impl Link {
     /// Appends a judged request. Its reply, or what became of it, goes to `sink`; so do, from then on, all messages of
     /// a link on which confirmations are expected. `expect` says what will come.
     ///
+    /// `whole` is the buffer that a large request was read into: if the judged bytes are exactly these, they are not
+    /// copied.
+    ///
     /// Returns false, and keeps nothing, if the upstream is certainly unreachable just now.
     #[must_use]
-    pub fn send(&self, judged: Judged<'_>, sink: Rc<dyn Sink>, expect: Expect) -> bool {
+    pub fn send(
+        &self,
+        judged: Judged<'_>,
+        whole: Option<&Bytes>,
+        sink: Rc<dyn Sink>,
+        expect: Expect,
+    ) -> bool {
         let mut inner = self.inner.borrow_mut();
         let open = matches!(inner.phase, Phase::Up | Phase::Connecting);
-        if !open || inner.unwritten.len() > MAX_UNWRITTEN_BYTES {
+        if !open || inner.outgoing.len() > MAX_UNWRITTEN_BYTES {
             return false;
+        }
+        if inner.permit.is_some() {
+            inner.note_state(judged, expect);
         }
         if matches!(expect, Expect::Confirmations { .. } | Expect::Monitor | Expect::Tracking) {
             inner.listener = Some(sink.clone());
             inner.monitors |= expect == Expect::Monitor;
         }
-        inner.append(judged.wire(), sink, expect);
+        let ends_transaction =
+            expect == Expect::Reply && matches!(&*judged.spec().name, "exec" | "discard" | "unwatch");
+        match whole {
+            Some(whole) if std::ptr::eq(judged.wire(), &**whole) => {
+                inner.append_slot(sink, expect, ends_transaction);
+                inner.outgoing.share(whole.clone());
+            }
+            _ => {
+                inner.append_slot(sink, expect, ends_transaction);
+                inner.outgoing.copy(judged.wire());
+            }
+        }
         true
     }
 
@@ -285,13 +401,14 @@ impl Link {
     }
 
     /// Ends all open requests, each with what is certain about it, and forgets their bytes.
-    fn fail(&self, phase: Phase) {
+    pub(super) fn fail(&self, phase: Phase) {
         let (slots, written) = {
             let mut inner = self.inner.borrow_mut();
             if inner.phase != Phase::Dead {
                 inner.phase = phase;
             }
-            inner.unwritten = BytesMut::new();
+            inner.outgoing = Outgoing::default();
+            (inner.passing, inner.paused) = (false, false);
             let written = std::mem::take(&mut inner.written);
             (std::mem::take(&mut inner.slots), written)
         };
@@ -309,19 +426,52 @@ impl Link {
 }
 
 impl Inner {
-    fn up(&mut self, id: Option<i64>) {
+    pub(super) fn up(&mut self, id: Option<i64>) {
         self.phase = Phase::Up;
         self.id = id;
     }
 
     fn append(&mut self, wire: &[u8], sink: Rc<dyn Sink>, expect: Expect) {
+        self.append_slot(sink, expect, false);
+        self.outgoing.copy(wire);
+    }
+
+    /// Makes the slot of a request whose bytes are appended next.
+    fn append_slot(&mut self, sink: Rc<dyn Sink>, expect: Expect, ends_transaction: bool) {
         if self.slots.is_empty() {
             self.progress = Instant::now();
         }
-        let start = self.written.saturating_add(self.unwritten.len() as u64);
-        self.unwritten.extend_from_slice(wire);
-        self.slots.push_back(Slot { sink, start, expect });
+        self.slots.push_back(Slot { sink, start: self.end(), expect, ends_transaction });
         self.wake();
+    }
+
+    /// Position behind the last byte that was appended.
+    fn end(&self) -> u64 {
+        self.written.saturating_add(self.outgoing.len() as u64)
+    }
+
+    /// Notes what a request on a leased link may leave behind.
+    fn note_state(&mut self, judged: Judged<'_>, expect: Expect) {
+        match judged.spec().affinity {
+            _ if expect == Expect::Queued => {}
+            Affinity::Shared | Affinity::LeasedForCommand => {}
+            _ => match &*judged.spec().name {
+                "multi" | "watch" => self.transaction = true,
+                "discard" | "exec" | "unwatch" => {}
+                _ => self.stained = true,
+            },
+        }
+    }
+
+    /// So many bytes were handed to the network.
+    pub(super) fn wrote(&mut self, count: usize) {
+        let end_of_oldest = self.slots.get(1).map_or(self.end(), |slot| slot.start);
+        if self.written < end_of_oldest {
+            // A large request may take its time. Later ones would only hide that the upstream does not answer.
+            self.progress = Instant::now();
+        }
+        self.outgoing.advance(count);
+        self.written = self.written.saturating_add(count as u64);
     }
 
     fn wake(&mut self) {
@@ -330,219 +480,53 @@ impl Inner {
             task.wake();
         }
     }
-}
 
-/// Why a connection ended.
-#[derive(Debug)]
-enum End {
-    /// The session that leased the link closed it.
-    Closed,
-    /// The upstream closed it.
-    Eof,
-    /// The network failed.
-    Io(std::io::Error),
-    /// The upstream sent something that fits no open request.
-    Poisoned(&'static str),
-    /// No reply within `response_timeout`.
-    Timeout,
-}
-
-async fn drive(link: Rc<Link>, settings: Rc<Settings>, lifetime: Lifetime, on_up: impl Fn()) {
-    let mut backoff = Backoff::new();
-    let single_use = matches!(lifetime, Lifetime::SingleUse(_));
-    loop {
-        match dial(&settings, link.key, single_use).await {
-            Ok(Dialled { stream, id }) => {
-                if link.is_dead() {
-                    break;
-                }
-                link.inner.borrow_mut().up(id);
-                on_up();
-                let since = Instant::now();
-                let end = pump(&link, stream, &settings).await;
-                log_end(&settings, &end);
-                let lasted = since.elapsed() >= STABLE;
-                if lasted {
-                    backoff.reset();
-                }
-                // A restarted upstream is often back at once: the first attempt keeps requests waiting.
-                link.fail(if lasted { Phase::Connecting } else { Phase::Down });
-            }
-            Err(error) => {
-                warn_unreachable(&settings, &error);
-                link.fail(Phase::Down);
-            }
-        }
-        if single_use || link.is_dead() {
-            break;
-        }
-        if link.inner.borrow().phase == Phase::Down {
-            tokio::time::sleep(backoff.next_delay()).await;
-        }
-    }
-    link.fail(Phase::Dead);
-}
-
-fn log_end(settings: &Settings, end: &End) {
-    match end {
-        End::Closed => {}
-        End::Eof => warn!(upstream = %settings.address, "upstream closed the connection"),
-        End::Io(error) => warn!(upstream = %settings.address, %error, "upstream connection failed"),
-        End::Poisoned(reason) => warn!(upstream = %settings.address, reason, "upstream broke the protocol"),
-        End::Timeout => warn!(upstream = %settings.address, "upstream did not reply in time"),
-    }
-}
-
-fn warn_unreachable(settings: &Settings, error: &DialError) {
-    match error {
-        DialError::Io(_) | DialError::Timeout => {
-            debug!(upstream = %settings.address, %error, "upstream is unreachable");
-        }
-        DialError::Protocol | DialError::Refused(..) => {
-            warn!(upstream = %settings.address, %error, "upstream refused the link");
-        }
-    }
-}
-
-/// Writes requests and hands out replies until the connection ends.
-async fn pump(link: &Link, mut stream: Box<dyn Stream>, settings: &Settings) -> End {
-    let mut input = BytesMut::new();
-    let mut scanner = ReplyScanner::new(MAX_BULK_BYTES);
-    let mut timer = Box::pin(tokio::time::sleep(settings.response_timeout));
-    std::future::poll_fn(|cx| {
-        loop {
-            {
-                let mut inner = link.inner.borrow_mut();
-                if inner.phase == Phase::Dead {
-                    return Poll::Ready(End::Closed);
-                }
-                inner.task = Some(cx.waker().clone());
-                if let Poll::Ready(Err(error)) = poll_write(&mut inner, &mut stream, cx) {
-                    return Poll::Ready(End::Io(error));
-                }
-            }
-            match poll_read(&mut stream, &mut input, cx) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(End::Eof),
-                Poll::Ready(Ok(_)) => {
-                    // Part of a reply is progress, too: a large one may take its time.
-                    link.inner.borrow_mut().progress = Instant::now();
-                    if let Err(reason) = distribute(link, &mut scanner, &mut input) {
-                        return Poll::Ready(End::Poisoned(reason));
-                    }
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(End::Io(error)),
-                Poll::Pending => return poll_timer(link, &mut timer, settings, cx),
-            }
-        }
-    })
-    .await
-}
-
-fn poll_write(
-    inner: &mut Inner,
-    stream: &mut Box<dyn Stream>,
-    cx: &mut Context<'_>,
-) -> Poll<std::io::Result<()>> {
-    let mut wrote = false;
-    while !inner.unwritten.is_empty() {
-        match Pin::new(&mut *stream).poll_write(cx, &inner.unwritten) {
-            Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
-            Poll::Ready(Ok(count)) => {
-                inner.unwritten.advance(count);
-                inner.written = inner.written.saturating_add(count as u64);
-                wrote = true;
-            }
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending => break,
-        }
-    }
-    if wrote || inner.unwritten.is_empty() {
-        // TLS keeps records of its own that wait for the socket.
-        return Pin::new(stream).poll_flush(cx);
-    }
-    Poll::Pending
-}
-
-fn poll_read(
-    stream: &mut Box<dyn Stream>,
-    input: &mut BytesMut,
-    cx: &mut Context<'_>,
-) -> Poll<std::io::Result<usize>> {
-    input.reserve(READ_BYTES);
-    // The future holds no state between polls, so it may be made anew each time.
-    std::pin::pin!(stream.read_buf(input)).poll(cx)
-}
-
-fn poll_timer(
-    link: &Link,
-    timer: &mut Pin<Box<Sleep>>,
-    settings: &Settings,
-    cx: &mut Context<'_>,
-) -> Poll<End> {
-    while timer.as_mut().poll(cx).is_ready() {
-        let inner = link.inner.borrow();
-        let waiting = !inner.slots.is_empty() && !inner.patient;
-        let since = if waiting { inner.progress } else { Instant::now() };
-        let deadline = since.checked_add(settings.response_timeout).unwrap_or_else(Instant::now);
-        if deadline <= Instant::now() {
-            return Poll::Ready(End::Timeout);
-        }
-        timer.as_mut().reset(deadline);
-    }
-    Poll::Pending
-}
-
-/// Hands every complete frame in `input` to the session that it is for.
-fn distribute(link: &Link, scanner: &mut ReplyScanner, input: &mut BytesMut) -> Result<(), &'static str> {
-    loop {
-        let found = match scanner.scan(input) {
-            Ok(Some(found)) => found,
-            Ok(None) => return Ok(()),
-            Err(_) => return Err("bytes that are no reply"),
-        };
-        let (frame, _) = input.split_at_checked(found.len).ok_or("a reply of impossible length")?;
-        let (sink, delivery) = {
-            let mut inner = link.inner.borrow_mut();
-            let oldest = inner.slots.front().map(|slot| slot.expect);
-            let listening = inner.listener.is_some();
-            let line = inner.monitors && oldest != Some(Expect::Monitor) && is_monitor_line(frame);
-            match if line {
-                Meaning::Message
-            } else {
-                meaning(frame, found.kind, link.key.protocol, listening, oldest)?
-            } {
-                Meaning::Confirmation => {
-                    let (sink, last) = inner.confirm()?;
-                    (Some(sink), Delivery::Confirmation { frame, last })
-                }
-                Meaning::Message => (inner.listener.clone(), Delivery::Message(frame)),
-                Meaning::Reply => (Some(inner.next_slot()?.sink), Delivery::Reply(frame)),
-            }
-        };
-        if let Some(sink) = sink {
-            sink.deliver(delivery);
-        }
-        input.advance(found.len);
-    }
-}
-
-impl Inner {
-    /// Takes the slot that the next reply belongs to.
-    fn next_slot(&mut self) -> Result<Slot, &'static str> {
-        let slot = match self.slots.front() {
-            None => None,
+    /// The slot that the next reply belongs to.
+    fn oldest(&self) -> Result<&Slot, &'static str> {
+        match self.slots.front() {
+            None => Err("a reply that nobody waits for"),
             // SECURITY: a surplus reply, which would be another client's.
-            Some(slot) if slot.start >= self.written => return Err("a reply to a request that was not sent"),
-            Some(_) => self.slots.pop_front(),
-        };
+            Some(slot) if slot.start >= self.written => Err("a reply to a request that was not sent"),
+            Some(slot) => Ok(slot),
+        }
+    }
+
+    /// Takes it.
+    fn next_slot(&mut self) -> Result<Slot, &'static str> {
+        self.oldest()?;
+        let slot = self.slots.pop_front();
         if self.slots.is_empty() {
             self.patient = false;
         }
         slot.ok_or("a reply that nobody waits for")
     }
 
+    /// The reply to the oldest request is complete; whose it is.
+    pub(super) fn answer(&mut self, kind: ReplyKind) -> Result<Rc<dyn Sink>, &'static str> {
+        let slot = self.next_slot()?;
+        (self.passing, self.passed) = (false, 0);
+        if slot.ends_transaction && kind != ReplyKind::Error {
+            self.transaction = false;
+        }
+        Ok(slot.sink)
+    }
+
+    /// Begins to pass on the reply to the oldest request in pieces, unless it has to be seen as a whole.
+    pub(super) fn begin_passing(&mut self) -> Result<bool, &'static str> {
+        let slot = self.oldest()?;
+        self.passing = slot.expect == Expect::Reply && slot.sink.takes_parts();
+        Ok(self.passing)
+    }
+
+    /// Who gets the reply that is being passed on in pieces, if nobody else waits for a reply on this link.
+    pub(super) fn sole_reader(&self) -> Option<Rc<dyn Sink>> {
+        let reader = &self.slots.front().filter(|_| self.passing)?.sink;
+        let sole = self.slots.iter().all(|slot| Rc::as_ptr(&slot.sink).addr() == Rc::as_ptr(reader).addr());
+        sole.then(|| reader.clone())
+    }
+
     /// Counts a confirmation; whose it is, and whether it is the last one of its request.
-    fn confirm(&mut self) -> Result<(Rc<dyn Sink>, bool), &'static str> {
+    pub(super) fn confirm(&mut self) -> Result<(Rc<dyn Sink>, bool), &'static str> {
         let mut slot = self.next_slot()?;
         let Expect::Confirmations { word, left: left @ 2.. } = slot.expect else {
             return Ok((slot.sink, true));

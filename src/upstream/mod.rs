@@ -7,13 +7,15 @@
 mod dial;
 mod expect;
 mod link;
+mod outgoing;
 mod pool;
 mod probe;
+mod pump;
 mod retry;
 
 pub use dial::{Address, DialError, DialTls, LinkKey, Settings, Stream, dial};
 pub use expect::Expect;
-pub use link::{Delivery, Lifetime, Link, Permit, Sink};
+pub use link::{Delivery, Link, Permit, Sink};
 pub use pool::{Lease, Pool};
 pub use probe::{Probe, probe};
 pub(crate) use retry::Backoff;

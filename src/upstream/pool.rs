@@ -2,8 +2,8 @@
 //!
 //! Pool identity: a shared link serves sessions of the same database and RESP version only. Everything else that a
 //! connection can carry (WATCH, MULTI, blocking) never happens on it: such commands go to a leased link, which belongs
-//! to one session and is closed, not reused, when the session is through with it. There are `max_leased` of these in
-//! all workers together; whoever finds none free waits in line.
+//! to one session. When that is through with it, the link is closed, or rests for another session if it is provably
+//! clean. There are `max_leased` in use in all workers together; whoever finds none free waits in line.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,10 +13,13 @@ use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore};
 
 use super::dial::{LinkKey, Settings};
-use super::link::{Lifetime, Link, Permit};
+use super::link::{Link, Permit};
 
 /// Databases and protocols that one worker keeps links for at the same time.
 const MAX_KEYS: usize = 64;
+
+/// Leased links of one database and protocol that rest on one worker: what a burst of short transactions needs.
+const MAX_RESTING: usize = 16;
 
 /// What came of asking for a leased link.
 pub enum Lease {
@@ -32,6 +35,8 @@ pub enum Lease {
 pub struct Pool {
     settings: Rc<Settings>,
     shared: RefCell<HashMap<LinkKey, Vec<Rc<Link>>>>,
+    /// Leased links that nobody uses, the one that rested last at the end.
+    resting: RefCell<HashMap<LinkKey, Vec<Rc<Link>>>>,
     leases: Arc<Semaphore>,
     /// Told whenever a shared link came up: the upstream may be another one than before.
     on_up: Arc<Notify>,
@@ -42,7 +47,8 @@ impl Pool {
     ///
     /// `leases` has `max_leased` permits, for the pools of all workers.
     pub fn new(settings: Settings, leases: Arc<Semaphore>, on_up: Arc<Notify>) -> Self {
-        Pool { settings: Rc::new(settings), shared: RefCell::new(HashMap::new()), leases, on_up }
+        let settings = Rc::new(settings);
+        Pool { settings, shared: RefCell::default(), resting: RefCell::default(), leases, on_up }
     }
 
     /// A shared link in the state of `key`. `session` picks among several of the same key, always the same one for
@@ -61,16 +67,18 @@ impl Pool {
                 return None;
             }
         }
-        let links = shared.entry(key).or_insert_with(|| {
-            (0..self.settings.links_per_worker.max(1))
-                .map(|_| self.open(key, Lifetime::Reconnecting))
-                .collect()
-        });
+        let links = shared
+            .entry(key)
+            .or_insert_with(|| (0..self.settings.links_per_worker.max(1)).map(|_| self.open(key)).collect());
         let index = usize::try_from(session).unwrap_or_default().checked_rem(links.len()).unwrap_or_default();
-        links.get(index).cloned()
+        let link = links.get_mut(index)?;
+        if link.is_retired() {
+            *link = self.open(key);
+        }
+        Some(link.clone())
     }
 
-    /// A link for one session alone, which the caller closes; or why there is none at once.
+    /// A link for one session alone, which the caller gives back; or why there is none at once.
     pub fn lease(&self, key: LinkKey) -> Lease {
         match self.leases.clone().try_acquire_owned() {
             Ok(permit) => self.open_leased(key, Permit::new(permit)),
@@ -85,7 +93,30 @@ impl Pool {
         if shared.get(&key).is_some_and(|links| links.iter().all(|link| link.is_down())) {
             return Lease::Down;
         }
-        Lease::Link(self.open(key, Lifetime::SingleUse(permit)))
+        drop(shared);
+        let mut permit = permit;
+        while let Some(link) = self.resting.borrow_mut().get_mut(&key).and_then(Vec::pop) {
+            match link.wake_up(permit) {
+                Ok(()) => return Lease::Link(link),
+                Err(unused) => permit = unused,
+            }
+        }
+        Lease::Link(Link::open_leased(self.settings.clone(), key, permit))
+    }
+
+    /// Takes back a link that was leased: it rests if it is clean, else it is closed.
+    pub fn give_back(&self, link: &Rc<Link>) {
+        let mut resting = self.resting.borrow_mut();
+        if !resting.contains_key(&link.key()) && resting.len() >= MAX_KEYS {
+            resting.drain().flat_map(|(_, links)| links).for_each(|link| link.close());
+        }
+        let others = resting.entry(link.key()).or_default();
+        others.retain(|link| !link.is_dead());
+        if others.len() < MAX_RESTING && link.rest() {
+            others.push(link.clone());
+        } else {
+            link.close();
+        }
     }
 
     /// Waits in line for a permit, `lease_timeout` at most; `None` if that has passed.
@@ -95,14 +126,9 @@ impl Pool {
         async { waited.await.ok()?.ok().map(Permit::new) }
     }
 
-    fn open(&self, key: LinkKey, lifetime: Lifetime) -> Rc<Link> {
+    fn open(&self, key: LinkKey) -> Rc<Link> {
         let on_up = self.on_up.clone();
-        let shared = matches!(lifetime, Lifetime::Reconnecting);
-        Link::open(self.settings.clone(), key, lifetime, move || {
-            if shared {
-                on_up.notify_one();
-            }
-        })
+        Link::open(self.settings.clone(), key, move || on_up.notify_one())
     }
 }
 
@@ -112,5 +138,6 @@ const IDLE_OWNERS: usize = 2;
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.borrow().values().flatten().for_each(|link| link.close());
+        self.resting.borrow().values().flatten().for_each(|link| link.close());
     }
 }
