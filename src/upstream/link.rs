@@ -134,8 +134,8 @@ pub(super) struct Inner {
     pub(super) passed: usize,
     /// Not read until the client has read.
     pub(super) paused: bool,
-    /// A transaction is open, or keys are watched.
-    transaction: bool,
+    /// A transaction may be open, or keys watched: where the last MULTI or WATCH began in the stream.
+    transaction: Option<u64>,
     /// Something else may be left of what its session did.
     stained: bool,
     pub(super) task: Option<Waker>,
@@ -192,7 +192,7 @@ impl Link {
                 passing: false,
                 passed: 0,
                 paused: false,
-                transaction: false,
+                transaction: None,
                 stained: false,
                 task: None,
             }),
@@ -238,7 +238,8 @@ impl Link {
     pub fn rest(&self) -> bool {
         let mut inner = self.inner.borrow_mut();
         let answered = inner.slots.is_empty() && inner.outgoing.is_empty();
-        let clean = !inner.transaction && !inner.stained && inner.listener.is_none() && !inner.monitors;
+        let clean =
+            inner.transaction.is_none() && !inner.stained && inner.listener.is_none() && !inner.monitors;
         let rests = inner.phase == Phase::Up && answered && clean && !inner.paused;
         if rests {
             inner.permit = None;
@@ -456,7 +457,7 @@ impl Inner {
             _ if expect == Expect::Queued => {}
             Affinity::Shared | Affinity::LeasedForCommand => {}
             _ => match &*judged.spec().name {
-                "multi" | "watch" => self.transaction = true,
+                "multi" | "watch" => self.transaction = Some(self.end()),
                 "discard" | "exec" | "unwatch" => {}
                 _ => self.stained = true,
             },
@@ -506,13 +507,18 @@ impl Inner {
         let slot = self.next_slot()?;
         (self.passing, self.passed) = (false, 0);
         if slot.ends_transaction && kind != ReplyKind::Error {
-            self.transaction = false;
+            // Of those that began before it.
+            self.transaction = self.transaction.filter(|start| *start > slot.start);
         }
         Ok(slot.sink)
     }
 
     /// Begins to pass on the reply to the oldest request in pieces, unless it has to be seen as a whole.
     pub(super) fn begin_passing(&mut self) -> Result<bool, &'static str> {
+        // It may be a message.
+        if self.listener.is_some() && self.slots.front().is_none_or(|slot| slot.expect != Expect::Reply) {
+            return Ok(false);
+        }
         let slot = self.oldest()?;
         self.passing = slot.expect == Expect::Reply && slot.sink.takes_parts();
         Ok(self.passing)

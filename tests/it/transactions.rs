@@ -1,8 +1,8 @@
 //! MULTI, WATCH and blocking commands: each on a link of the session's own, and none of it reaches another client.
 
 use crate::support::client::text;
-use crate::support::{Proxy, Redis, pause, unique, wait_for};
-use std::time::Duration;
+use crate::support::proxy::USERS;
+use crate::support::{Client, Proxy, Redis, unique, wait_for};
 
 #[test]
 fn a_denied_command_in_multi_aborts_exec_and_nothing_runs() {
@@ -86,22 +86,67 @@ fn a_client_that_vanishes_while_blocked_takes_no_element() {
 }
 
 #[test]
-fn leased_links_end_with_their_use() {
+fn a_clean_leased_link_serves_the_next_use_and_any_other_is_closed() {
     let redis = Redis::start(&[]);
-    let proxy = Proxy::standard(&redis);
+    let proxy = Proxy::start(|dir, _| {
+        format!(
+            "listeners:\n  - bind: 127.0.0.1:0\nupstream:\n  address: unix:{}\nacl:\n  file: {}\nworkers: 1\n",
+            redis.socket().display(),
+            dir.write("users.acl", USERS).display()
+        )
+    });
     let links = || redis.client().ask("CLIENT LIST").matches("\nid=").count();
-    let mut app = proxy.tls().login("app", "secret");
+    let numbers = || {
+        let list = redis.client().ask("CLIENT LIST");
+        let ids =
+            list.lines().filter_map(|line| line.strip_prefix("id=")?.split(' ').next().map(str::to_owned));
+        ids.collect::<Vec<_>>()
+    };
+    let login = || Client::tcp(proxy.port(0)).login("admin", "secret");
+    let mut app = login();
     app.ask("PING");
     let before = links();
+    app.ask("MULTI");
+    app.ask("EXEC");
+    let seen = numbers();
     for _ in 0..20 {
         app.ask("MULTI");
+        app.ask("SET k v");
         app.ask("EXEC");
-        app.ask("BLPOP app:none 0.01");
+        app.ask("WATCH k");
+        app.ask("UNWATCH");
+        app.ask("MULTI");
+        app.ask("DISCARD");
+        app.ask("BLPOP none 0.01");
     }
-    app.ask("PING");
-    wait_for("the leased links to close", || (links() <= before).then_some(()));
+    let (last, others) = seen.split_last().expect("the one that asked");
+    assert!(others.iter().all(|id| numbers().contains(id)), "one link is used again and again: {last}");
+    assert_eq!(links(), before + 1, "and rests");
     app.ask("MULTI");
     drop(app);
-    pause(Duration::from_millis(50));
-    wait_for("the abandoned transaction to close", || (links() <= before).then_some(()));
+    wait_for("a clean start", || (links() == before).then_some(()));
+    for (state, rest) in [
+        (&["MULTI"][..], 0),
+        (&["WATCH k"], 0),
+        (&["MULTI", "SET k v"], 0),
+        (&["MULTI", "DISCARD", "MULTI"], 0),
+        (&["SUBSCRIBE chan"], 0),
+        (&["SUBSCRIBE chan", "UNSUBSCRIBE chan"], 0),
+        (&["MULTI", "SET k v", "NOSUCHCMD", "EXEC"], 0),
+        (&["CLIENT TRACKING ON", "CLIENT TRACKING OFF"], 0),
+        (&["MULTI", "EXEC"], 1),
+    ] {
+        let mut client = login();
+        state.iter().for_each(|line| drop(client.ask(line)));
+        drop(client);
+        wait_for(&format!("what becomes of the link after {state:?}"), || {
+            (links() == before + rest).then_some(())
+        });
+        let mut other = login();
+        assert_eq!(other.ask("MULTI"), "+OK\r\n", "{state:?}");
+        assert_eq!(other.ask("EXEC"), "*0\r\n", "{state:?}");
+        other.ask("MULTI");
+        drop(other);
+        wait_for("a clean start", || (links() == before).then_some(()));
+    }
 }
