@@ -16,6 +16,7 @@
 //! - `executed`: random users and commands, executed on both sides, replies compared
 //! - `explain`: `redkeep explain`, its suggestions tried on a real Redis
 //! - `failure`: upstream killed, restarted, hung
+//! - `large_values`: 512 MiB, a million arguments: bounded memory, nobody stalled
 //! - `legacy`: an upstream with a password, without ACL files, with renamed commands
 //! - `limits`: clients that misbehave
 //! - `modules`: commands that only the upstream knows
@@ -51,6 +52,7 @@ mod evil;
 mod executed;
 mod explain;
 mod failure;
+mod large_values;
 mod leak;
 mod leases;
 mod legacy;

@@ -28,6 +28,13 @@ impl Client {
         Client { wire: Box::new(connect(port)), buffer: Vec::new() }
     }
 
+    /// A client that waits for a minute, for what is much work in a debug build.
+    pub fn patient(port: u16) -> Client {
+        let stream = connect(port);
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        Client { wire: Box::new(stream), buffer: Vec::new() }
+    }
+
     pub fn tls(port: u16, config: Arc<rustls::ClientConfig>) -> Client {
         let connection = rustls::ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
         Client { wire: Box::new(rustls::StreamOwned::new(connection, connect(port))), buffer: Vec::new() }
@@ -106,6 +113,18 @@ impl Client {
                 Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
             }
         }
+    }
+
+    /// So many bytes, whatever they are.
+    pub fn read_exactly(&mut self, len: usize) -> Vec<u8> {
+        let mut chunk = vec![0u8; 65536];
+        while self.buffer.len() < len {
+            let count = self.wire.read(&mut chunk).expect("more bytes before the time is over");
+            assert!(count > 0, "{} of {len} bytes before the connection ended", self.buffer.len());
+            self.buffer.extend_from_slice(&chunk[..count]);
+        }
+        let rest = self.buffer.split_off(len);
+        std::mem::replace(&mut self.buffer, rest)
     }
 
     /// Everything until the other side closes the connection.
