@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use super::replication::Replication;
 use super::state::{Ends, SessionId, State};
 use crate::command::{CommandId, CommandTable};
 use crate::resp::Protocol;
@@ -57,6 +58,8 @@ pub struct Card {
     queued: Option<(usize, usize)>,
     no_evict: bool,
     monitoring: bool,
+    /// It follows the upstream as a replica.
+    pub replica: bool,
     tracking: bool,
 }
 
@@ -283,6 +286,7 @@ impl Card {
             subscriptions: state.subscriptions.counts(),
             no_evict: state.no_evict,
             monitoring: state.monitoring,
+            replica: state.replication == Replication::Streaming,
             tracking: state.tracking,
             queued: state.transaction.queueing.then_some((queue.requests.len(), queue.bytes)),
         }
@@ -327,6 +331,7 @@ impl Card {
     /// Redis' letters for what a client is doing; `N` for nothing of that kind.
     fn flags(&self, ends: &Ends, blocked: bool) -> String {
         let flags: String = [
+            (self.replica, 'S'),
             (self.monitoring, 'O'),
             (self.is_subscriber(), 'P'),
             (self.queued.is_some(), 'x'),

@@ -36,6 +36,9 @@ impl Way<'_> {
         policy: &Policy,
         state: &State,
     ) -> bool {
+        if then == (Then::Replicate { stream: true }) {
+            return link.replicate(judged, self.outbox.clone());
+        }
         if then == Then::ReleaseAfterReply && judged.spec().flags.contains(flag::BLOCKING) {
             link.wait_patiently();
             if matches!(&*judged.spec().name, "wait" | "waitaof") {

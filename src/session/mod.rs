@@ -11,6 +11,7 @@ mod links;
 mod local;
 mod monitor;
 mod pubsub;
+mod replication;
 mod replies;
 mod rewrite;
 mod state;
@@ -44,6 +45,7 @@ use crate::users::Users;
 use clients::{Card, Seat, Turn};
 use forward::Way;
 use links::{Links, Pick};
+use replication::Replication;
 use replies::NOT_SENT;
 use rewrite::QueueWitness;
 use unblock::Unblocking;
@@ -403,6 +405,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Ok(Scanned::NeedMore { .. }) => Err(Some(Stop::NeedsInput)),
             Ok(Scanned::Nothing { consumed }) => {
                 self.input.advance(consumed);
+                if let (Replication::Streaming, Some(lease)) = (self.state.replication, &self.links.lease) {
+                    lease.send_sign_of_life();
+                }
                 Err(None)
             }
             Ok(Scanned::Request { consumed }) => {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::clients::{Card, Moment};
 use super::pubsub::Subscriptions;
+use super::replication::Replication;
 use super::step::Then;
 use crate::acl::{Event, LogContext, LogReason, User};
 use crate::command::CommandId;
@@ -67,6 +68,8 @@ pub struct State {
     pub tracking: bool,
     /// The same with BCAST, since it was last off.
     pub broadcast: bool,
+    /// SYNC and PSYNC.
+    pub replication: Replication,
     /// What MULTI has queued.
     pub queue: Queue,
     /// Its last command; `None` before the first, and after one that is unknown.
@@ -173,6 +176,7 @@ impl State {
             monitoring: false,
             tracking: false,
             broadcast: false,
+            replication: Replication::None,
             queue: Queue::default(),
             command: None,
             since: Instant::now(),
@@ -190,7 +194,7 @@ impl State {
 
     /// Takes the session's user from a newer policy, by which its subscriptions are then to be judged again. False if
     /// the user is gone, be it that another one has the name now, or may not hear any more what the session hears of
-    /// everybody (MONITOR, CLIENT TRACKING BCAST): the session must end, as after ACL DELUSER and ACL LOAD.
+    /// everybody (MONITOR, CLIENT TRACKING BCAST, PSYNC): the session must end, as after ACL DELUSER and ACL LOAD.
     #[must_use]
     pub fn refresh(&mut self, policy: &Policy) -> bool {
         self.generation = policy.generation();
@@ -209,7 +213,9 @@ impl State {
             let request = RequestBuf::from_args(args);
             matches!(policy.judge_again(self.facts(), request.as_request()), Verdict::Allow(_))
         };
+        let replicates = self.replication == Replication::Streaming;
         (!self.monitoring || permitted(&["MONITOR"]))
+            && (!replicates || permitted(&["PSYNC", "?", "-1"]))
             && (!self.broadcast || permitted(&["CLIENT", "TRACKING", "ON", "BCAST"]))
     }
 
@@ -224,6 +230,8 @@ impl State {
         self.subscriptions.sent(then);
         match then {
             Then::Monitor => self.monitoring = true,
+            Then::Replicate { stream: true } => self.replication = Replication::Streaming,
+            Then::Replicate { stream: false } => self.replication = Replication::Announced,
             Then::Track { on, broadcast } => {
                 self.tracking = on;
                 self.broadcast = on && (broadcast || self.broadcast);
@@ -245,7 +253,10 @@ impl State {
 
     /// Whether messages come on the session's leased link, or soon may.
     pub fn listens(&self) -> bool {
-        self.subscriptions.holds_link() || self.monitoring || self.tracking
+        self.subscriptions.holds_link()
+            || self.monitoring
+            || self.tracking
+            || self.replication != Replication::None
     }
 
     /// Judges the subscriptions again, if the policy has changed. False if the user may no longer have one of them: the
@@ -284,5 +295,6 @@ impl State {
         self.monitoring = false;
         self.tracking = false;
         self.broadcast = false;
+        self.replication = Replication::None;
     }
 }

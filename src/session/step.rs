@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::state::State;
-use super::{auth, local, monitor, pubsub, tracking, transaction};
+use super::{auth, local, monitor, pubsub, replication, tracking, transaction};
 use crate::acl::LogReason;
 use crate::command::keys::affinity;
 use crate::command::{Affinity, Resolution};
@@ -85,6 +85,11 @@ pub enum Then {
     RewriteConfig,
     /// A transaction has queued it.
     Queued,
+    /// REPLCONF, SYNC, PSYNC. With `stream` there is no reply, and what comes is passed on as it is.
+    Replicate {
+        /// From now on.
+        stream: bool,
+    },
     /// The command may block: the link is free when the reply is there.
     ReleaseAfterReply,
     /// CLIENT TRACKING.
@@ -120,6 +125,9 @@ pub fn step<'a>(
         return action;
     }
     if let Some(action) = monitor::step(state, judged, settled, out) {
+        return action;
+    }
+    if let Some(action) = replication::step(state, judged, settled, out) {
         return action;
     }
     if let Some(action) = tracking::step(state, judged, settled, out) {

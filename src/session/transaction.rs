@@ -202,6 +202,7 @@ pub(super) fn sent(state: &mut State, then: Then, judged: Judged<'_>, policy: &P
         | Then::Monitor
         | Then::Nothing
         | Then::ReleaseAfterReply
+        | Then::Replicate { .. }
         | Then::RewriteConfig
         | Then::Track { .. } => {}
     }

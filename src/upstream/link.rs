@@ -124,6 +124,8 @@ pub(super) struct Inner {
     pub(super) listener: Option<Rc<dyn Sink>>,
     /// MONITOR was sent.
     pub(super) monitors: bool,
+    /// What comes is no sequence of replies any more: it is the listener's as it is.
+    pub(super) streams: bool,
     /// When the link last made progress while slots were open.
     pub(super) progress: Instant,
     /// The replies that are to come may take for ever (blocking commands).
@@ -187,6 +189,7 @@ impl Link {
                 slots: VecDeque::new(),
                 listener: None,
                 monitors: false,
+                streams: false,
                 progress: Instant::now(),
                 patient: false,
                 passing: false,
@@ -323,8 +326,7 @@ impl Link {
         expect: Expect,
     ) -> bool {
         let mut inner = self.inner.borrow_mut();
-        let open = matches!(inner.phase, Phase::Up | Phase::Connecting);
-        if !open || inner.outgoing.len() > MAX_UNWRITTEN_BYTES {
+        if !inner.takes_requests() {
             return false;
         }
         if inner.permit.is_some() {
@@ -347,6 +349,32 @@ impl Link {
             }
         }
         true
+    }
+
+    /// Appends a judged request without a reply, and passes all that comes from then on to `sink` as it is: SYNC, PSYNC,
+    /// and what a replica sends later. All earlier requests on the link must be answered.
+    ///
+    /// Returns false as [`Link::send`].
+    #[must_use]
+    pub fn replicate(&self, judged: Judged<'_>, sink: Rc<dyn Sink>) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        if !inner.takes_requests() {
+            return false;
+        }
+        (inner.streams, inner.stained) = (true, true);
+        inner.listener = Some(sink);
+        inner.outgoing.copy(judged.wire());
+        inner.wake();
+        true
+    }
+
+    /// Tells the primary that its replica is alive, while that cannot say more: an empty line, which is no command.
+    pub fn send_sign_of_life(&self) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.streams && inner.takes_requests() {
+            inner.outgoing.copy(b"\n");
+            inner.wake();
+        }
     }
 
     /// Empties the queue of the transaction that is open on this link: two requests, DISCARD and MULTI, whose replies go to
@@ -430,6 +458,11 @@ impl Inner {
     pub(super) fn up(&mut self, id: Option<i64>) {
         self.phase = Phase::Up;
         self.id = id;
+    }
+
+    fn takes_requests(&self) -> bool {
+        let open = matches!(self.phase, Phase::Up | Phase::Connecting);
+        open && self.outgoing.len() <= MAX_UNWRITTEN_BYTES
     }
 
     fn append(&mut self, wire: &[u8], sink: Rc<dyn Sink>, expect: Expect) {
@@ -524,8 +557,16 @@ impl Inner {
         Ok(self.passing)
     }
 
+    /// Who gets what comes, if that is no sequence of replies.
+    pub(super) fn stream(&self) -> Option<Rc<dyn Sink>> {
+        self.listener.clone().filter(|_| self.streams)
+    }
+
     /// Who gets the reply that is being passed on in pieces, if nobody else waits for a reply on this link.
     pub(super) fn sole_reader(&self) -> Option<Rc<dyn Sink>> {
+        if let Some(sink) = self.stream() {
+            return Some(sink);
+        }
         let reader = &self.slots.front().filter(|_| self.passing)?.sink;
         let sole = self.slots.iter().all(|slot| Rc::as_ptr(&slot.sink).addr() == Rc::as_ptr(reader).addr());
         sole.then(|| reader.clone())

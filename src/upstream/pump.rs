@@ -224,6 +224,12 @@ fn poll_timer(
 /// Hands every complete frame in `incoming` to the session that it is for, and what is there of a large one.
 fn distribute(link: &Link, incoming: &mut Incoming) -> Result<(), &'static str> {
     let Incoming { bytes, scanner } = incoming;
+    let stream = link.inner.borrow().stream();
+    if let Some(sink) = stream {
+        sink.deliver(Delivery::Message(bytes));
+        bytes.clear();
+        return Ok(());
+    }
     loop {
         let found = match scanner.scan(bytes) {
             Ok(Some(found)) => found,

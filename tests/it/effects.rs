@@ -33,6 +33,8 @@ const WITHOUT_KEY_CHECK: &[(&str, &str)] = &[
     ("swapdb", "moves all keys"),
     ("slowlog", "shows the arguments of everyone's slow commands"),
     ("commandlog", "shows the arguments of everyone's slow commands"),
+    ("sync", "shows all data, to replicas"),
+    ("psync", "shows all data, to replicas"),
     ("monitor", "shows the arguments of everyone's commands"),
     ("client|list", "shows the names that clients gave themselves"),
     ("config|set", "rules the whole server: eviction removes any key"),

@@ -22,6 +22,7 @@
 //! - `modules`: commands that only the upstream knows
 //! - `pubsub`: subscriptions compared with a real Redis; revoked, flooded, cut off
 //! - `reload`: SIGHUP
+//! - `replication`: a real replica that follows the upstream through the proxy
 //! - `syntax`: requests that Redis does not understand, in its words
 //! - `tls`: handshakes and client certificates
 //! - `transactions`: MULTI, WATCH and blocking commands on leased links
@@ -62,6 +63,7 @@ mod monitor;
 mod ownership;
 mod pubsub;
 mod reload;
+mod replication;
 mod support;
 mod syntax;
 mod tls;

@@ -225,7 +225,11 @@ impl<'r> Filter<'r> {
     }
 
     fn takes_card(&self, card: &Card) -> bool {
-        let kind = if card.is_subscriber() { Kind::Subscriber } else { Kind::Normal };
+        let kind = match card {
+            _ if card.replica => Kind::Replica,
+            _ if card.is_subscriber() => Kind::Subscriber,
+            _ => Kind::Normal,
+        };
         self.kind.is_none_or(|wanted| wanted == kind) && self.user.is_none_or(|user| user == card.user)
     }
 }
