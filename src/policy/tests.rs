@@ -161,7 +161,7 @@ fn checks_are_made_in_the_order_of_redis_7() {
             ("app", "EVAL x 1 app:k", "Script"),
             ("all", "CONFIG SET dir /tmp", "ProtectedConfig"),
             ("all", "CONFIG SET masterauth x", "CredentialConfig"),
-            ("all", "SYNC", "Unavailable"),
+            ("all", "ASKING", "Unavailable"),
             ("app", "GET app:k", "Allow"),
             ("app", "PUBLISH app:c m", "Allow"),
             ("admin", "DEL other", "Allow"),

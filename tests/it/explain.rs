@@ -221,8 +221,8 @@ fn each_kind_of_denial_names_what_decided_and_what_would_help() {
         ),
         (
             "admin",
-            "SYNC",
-            "ERR 'sync' is not available through redkeep",
+            "ASKING",
+            "ERR 'asking' is not available through redkeep",
             "links to the upstream are shared",
             "no rule of a user can allow it",
         ),

@@ -273,7 +273,7 @@ fn suggestions_are_the_smallest_rules() {
         ("+@all ~* &* (+get ~*)", "GET a", &["-get clearselectors"]),
         ("+@all ~* &*", "RESET", &[]),
         ("-@all", "SUBSCRIBE a", &["+subscribe &a", "(+subscribe &a)"]),
-        ("-@all", "SYNC", &[]),
+        ("-@all", "ASKING", &[]),
         ("+@all ~* &*", "KEYS *", &[]),
         ("+@all ~* &*", "CONFIG SET dir /", &[]),
     ] {
@@ -286,7 +286,7 @@ fn a_gate_behind_the_rules_is_told_with_the_rules() {
     let policy = policy(Version::V7_2, &[("default", "off")], RENAMES);
     let user = read(b"user u on -@all", &policy);
     for (line, denied, gate) in [
-        ("SYNC", "Command", "Unavailable"),
+        ("ASKING", "Command", "Unavailable"),
         ("CONFIG SET dir /", "Command", "ProtectedConfig"),
         ("CONFIG SET masterauth x", "Command", "CredentialConfig"),
         ("EVAL x 0", "Command", "None"),
