@@ -83,6 +83,7 @@ impl Plan {
             listeners,
             workers: config.workers,
             maxclients: config.limits.maxclients,
+            limits: config.limits.sessions,
             handshake_timeout: config.limits.handshake_timeout,
             protected_mode: config.protected_mode,
             upstream,
@@ -115,10 +116,12 @@ impl Plan {
         let shape = |settings: &server::Settings| {
             settings.listeners.iter().map(|(bind, tls)| (bind.clone(), tls.is_some())).collect::<Vec<_>>()
         };
+        let limits =
+            |settings: &server::Settings| (settings.maxclients, settings.handshake_timeout, settings.limits);
         let fixed = [
             ("listeners", shape(old) != shape(new)),
             ("workers", old.workers != new.workers),
-            ("limits", (old.maxclients, old.handshake_timeout) != (new.maxclients, new.handshake_timeout)),
+            ("limits", limits(old) != limits(new)),
             ("protected_mode", old.protected_mode != new.protected_mode),
             ("upstream", !old.upstream.is_same(&new.upstream)),
             ("log", (self.log_format, &self.log_level) != (next.log_format, &next.log_level)),

@@ -15,6 +15,7 @@ use super::tree::Node;
 use super::values;
 use crate::server::Bind;
 use crate::server::tls::AuthClients;
+use crate::session;
 
 /// Reads the whole document. The result counts only if the reader has no problem.
 pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -> Option<Config> {
@@ -232,11 +233,32 @@ fn upstream_tls(reader: &mut Reader, section: &mut Section<'_>) -> Option<Upstre
 // === limits, log ===
 
 fn limits(reader: &mut Reader, top: &mut Section<'_>) -> Limits {
-    let defaults = Limits { maxclients: MAXCLIENTS, handshake_timeout: HANDSHAKE_TIMEOUT };
+    let sessions = session::Limits::DEFAULT;
+    let defaults = Limits { maxclients: MAXCLIENTS, sessions, handshake_timeout: HANDSHAKE_TIMEOUT };
     let Some(entry) = top.take("limits") else { return defaults };
     let limits = reader.section(entry, |reader, section| Limits {
         maxclients: reader.number(section, "maxclients", MAXCLIENTS, 1..=1_000_000),
+        sessions: session::Limits {
+            maxmemory_clients: reader.parse_or(
+                section,
+                "maxmemory_clients",
+                sessions.maxmemory_clients,
+                values::bytes,
+            ),
+            ..output_limits(reader, section)
+        },
         handshake_timeout: reader.parse_or(section, "handshake_timeout", HANDSHAKE_TIMEOUT, values::duration),
+    });
+    limits.unwrap_or(defaults)
+}
+
+fn output_limits(reader: &mut Reader, section: &mut Section<'_>) -> session::Limits {
+    let defaults = session::Limits::DEFAULT;
+    let Some(entry) = section.take("client_output_buffer_limit") else { return defaults };
+    let limits = reader.section(entry, |reader, section| session::Limits {
+        normal: reader.parse_or(section, "normal", defaults.normal, values::output_limit),
+        pubsub: reader.parse_or(section, "pubsub", defaults.pubsub, values::output_limit),
+        ..defaults
     });
     limits.unwrap_or(defaults)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::problems::{Located, Position};
 use crate::server::Bind;
 use crate::server::tls::{AuthClients, TlsSettings};
+use crate::session;
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -213,6 +214,8 @@ pub struct Rename {
 pub struct Limits {
     /// `maxclients`, default 10000 as in Redis.
     pub maxclients: usize,
+    /// `client_output_buffer_limit` and `maxmemory_clients`: bytes that may wait for clients.
+    pub sessions: session::Limits,
     /// `handshake_timeout`, default 5 s: how long a TLS handshake may take.
     pub handshake_timeout: Duration,
 }

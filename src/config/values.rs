@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::read::quoted;
 use super::settings::UpstreamAddress;
 use crate::server::Bind;
+use crate::session::OutputLimit;
 
 /// The port of an upstream address without one: Redis' own.
 const REDIS_PORT: u16 = 6379;
@@ -58,6 +59,42 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
             quoted(text)
         )),
     }
+}
+
+/// A number of bytes as Redis writes them: `100`, `1k` (1,000), `1kb` (1,024), and so on with m and g.
+pub(super) fn bytes(text: &str) -> Result<usize, String> {
+    number_of_bytes(text).ok_or_else(|| {
+        format!("is {}; write a number of bytes such as `100mb` or `1gb`, 0 for no limit", quoted(text))
+    })
+}
+
+fn number_of_bytes(text: &str) -> Option<usize> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text.get(digits.len()..)?.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" => 1000,
+        "kb" => 1 << 10,
+        "m" => 1_000_000,
+        "mb" => 1 << 20,
+        "g" => 1_000_000_000,
+        "gb" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<usize>().ok()?.checked_mul(unit)
+}
+
+/// `32mb 8mb 60`: a hard limit, a soft limit, and the seconds for which the soft one may be exceeded, as in Redis.
+pub(super) fn output_limit(text: &str) -> Result<OutputLimit, String> {
+    let limit = || {
+        let mut words = text.split_ascii_whitespace();
+        let (hard, soft) = (number_of_bytes(words.next()?)?, number_of_bytes(words.next()?)?);
+        let seconds = words.next()?.parse::<u32>().ok()?;
+        let soft_time = Duration::from_secs(seconds.into());
+        words.next().is_none().then_some(OutputLimit { hard, soft, soft_time })
+    };
+    limit().ok_or_else(|| {
+        format!("is {}; write a hard limit, a soft limit and seconds, such as `32mb 8mb 60`", quoted(text))
+    })
 }
 
 /// `0.0.0.0:6380`, `[::]:6380`, `unix:/path`.

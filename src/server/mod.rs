@@ -20,7 +20,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tracing::warn;
 
-use crate::session::SessionId;
+use crate::session::{self, SessionId};
 use crate::upstream;
 use crate::users::Users;
 use listener::{Accepted, Listener};
@@ -42,6 +42,8 @@ pub struct Settings {
     pub workers: usize,
     /// Clients at the same time.
     pub maxclients: usize,
+    /// Bytes that may wait for clients.
+    pub limits: session::Limits,
     /// Time for a TLS handshake.
     pub handshake_timeout: Duration,
     /// Refuse clients from elsewhere while the default user needs no password.
@@ -97,7 +99,7 @@ impl Server {
             listeners.push(listener);
         }
         let common = Common {
-            clients: Arc::default(),
+            clients: Arc::new(session::Clients::new(settings.limits)),
             leases: Arc::new(Semaphore::new(settings.upstream.max_leased)),
             on_up: on_up.clone(),
         };

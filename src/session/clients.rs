@@ -3,12 +3,14 @@
 //! A session writes down here what others may know of it: its card when that changes, some numbers once per turn. The
 //! locks are for those commands alone and are never waited for on the way of a request.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use super::limits::Limits;
 use super::replication::Replication;
 use super::state::{Ends, SessionId, State};
 use crate::command::{CommandId, CommandTable};
@@ -17,6 +19,9 @@ use crate::resp::Protocol;
 /// The clients that are connected, by number.
 pub struct Clients {
     since: Instant,
+    limits: Limits,
+    /// Bytes that are held for all of them.
+    held: AtomicUsize,
     all: Mutex<BTreeMap<u64, Arc<Client>>>,
 }
 
@@ -36,6 +41,9 @@ pub struct Client {
     /// Bytes of requests that are not handled yet, and of replies that it has not read.
     input: AtomicUsize,
     output: AtomicUsize,
+    /// Bytes that count as held for it.
+    held: AtomicUsize,
+    evicted: AtomicBool,
     blocked: AtomicBool,
     killed: AtomicBool,
     unblock: AtomicU8,
@@ -110,14 +118,25 @@ pub(super) struct Seat {
     client: Arc<Client>,
 }
 
-impl Default for Clients {
-    /// Nobody yet.
-    fn default() -> Self {
-        Clients { since: Instant::now(), all: Mutex::default() }
-    }
-}
+/// What is held for a client counts in steps of so many bytes, so that small requests and replies cost nothing.
+const GRAIN: usize = 4096;
 
 impl Clients {
+    /// Nobody yet.
+    pub fn new(limits: Limits) -> Self {
+        Clients { since: Instant::now(), limits, held: AtomicUsize::default(), all: Mutex::default() }
+    }
+
+    /// What they are held to.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Bytes that are held for all of them, but for less than a page of each.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// Time since the process began to take clients.
     pub fn uptime(&self) -> Duration {
         self.since.elapsed()
@@ -134,6 +153,8 @@ impl Clients {
             command: AtomicUsize::default(),
             input: AtomicUsize::default(),
             output: AtomicUsize::default(),
+            held: AtomicUsize::default(),
+            evicted: AtomicBool::default(),
             blocked: AtomicBool::default(),
             killed: AtomicBool::default(),
             unblock: AtomicU8::default(),
@@ -148,6 +169,25 @@ impl Clients {
         lock(&self.all).values().filter(|client| !client.is_killed()).cloned().collect()
     }
 
+    /// Ends the clients that hold most until the others hold no more than is allowed. Spared are those who asked for it
+    /// (CLIENT NO-EVICT), as in Redis.
+    fn evict(&self) {
+        let mut held: Vec<_> = self.all().into_iter().map(|client| (client.held(), client)).collect();
+        let mut total = held.iter().map(|(held, _)| *held).fold(0, usize::saturating_add);
+        held.sort_unstable_by_key(|(held, client)| (Reverse(*held), client.id.0));
+        for (held, client) in held {
+            if total <= self.limits.maxmemory_clients || held == 0 {
+                return;
+            }
+            if lock(&client.card).no_evict {
+                continue;
+            }
+            total = total.saturating_sub(held);
+            client.evicted.store(true, Ordering::Relaxed);
+            client.kill();
+        }
+    }
+
     /// The client of this number, unless it was killed.
     pub fn get(&self, id: u64) -> Option<Arc<Client>> {
         lock(&self.all).get(&id).filter(|client| !client.is_killed()).cloned()
@@ -159,10 +199,31 @@ impl Seat {
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
+
+    /// So many bytes are held for the client now. May end the largest clients, this one perhaps.
+    pub(super) fn hold(&self, bytes: usize) {
+        let bytes = bytes.saturating_sub(bytes.checked_rem(GRAIN).unwrap_or_default());
+        let before = self.client.held();
+        if bytes == before {
+            return;
+        }
+        self.client.held.store(bytes, Ordering::Relaxed);
+        let clients = &self.clients;
+        if bytes < before {
+            clients.held.fetch_sub(before.saturating_sub(bytes), Ordering::Relaxed);
+            return;
+        }
+        let more = bytes.saturating_sub(before);
+        let all = clients.held.fetch_add(more, Ordering::Relaxed).saturating_add(more);
+        if (1..all).contains(&clients.limits.maxmemory_clients) {
+            clients.evict();
+        }
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.hold(0);
         lock(&self.clients.all).remove(&self.client.id.0);
     }
 }
@@ -183,6 +244,16 @@ impl Client {
     /// Seconds since it connected.
     pub fn age(&self) -> u64 {
         self.since.elapsed().as_secs()
+    }
+
+    /// Bytes that are held for it.
+    fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was ended because all clients together held too much.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::Relaxed)
     }
 
     /// Whether a command of it may be waiting for another client.

@@ -7,6 +7,7 @@
 mod auth;
 mod clients;
 mod forward;
+mod limits;
 mod links;
 mod local;
 mod monitor;
@@ -22,6 +23,7 @@ mod transaction;
 mod unblock;
 
 pub use clients::Clients;
+pub use limits::{Limits, OutputLimit};
 pub use pubsub::Subscriptions;
 pub use replies::Outbox;
 pub use state::{Ends, SessionId, State, Transaction};
@@ -36,10 +38,11 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tracing::debug;
+use tokio::time::Instant;
+use tracing::{debug, warn};
 
 use crate::policy::{Incarnation, Live, Policy};
-use crate::resp::{Limits, RequestBuf, Scanned, Scanner, encode};
+use crate::resp::{self, RequestBuf, Scanned, Scanner, encode};
 use crate::upstream::Pool;
 use crate::users::Users;
 use clients::{Card, Seat, Turn};
@@ -104,6 +107,8 @@ pub struct Session<S> {
     whole: Option<Bytes>,
     input_ended: bool,
     closing: bool,
+    /// When the session is woken to see whether its client has read.
+    watched: Option<Instant>,
 }
 
 /// Why the session stopped handling requests for now.
@@ -124,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub fn new(stream: S, id: SessionId, ends: Ends, shared: Rc<Shared>) -> Self {
         let seat = shared.clients.enter(id, ends.clone());
         let state = State::new(id, ends, &shared.live.load());
-        let outbox = Rc::new(Outbox::default());
+        let outbox = Rc::new(Outbox::new(shared.clients.limits()));
         Session {
             stream,
             shared,
@@ -143,6 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             whole: None,
             input_ended: false,
             closing: false,
+            watched: None,
         }
     }
 
@@ -158,6 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             debug!(client = self.state.ends.client, %error, "connection to the client failed");
         }
         self.outbox.close();
+        self.seat.hold(0);
         self.links.end_lease(&self.shared.pool);
         // An orderly end (TLS close_notify, FIN); the client may be gone already, or never read again.
         let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, self.stream.shutdown()).await;
@@ -171,6 +178,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let stop = self.handle_input();
             self.show(self.input.len() < unhandled);
             let flushed = self.poll_flush(cx)?;
+            self.seat.hold(self.held());
+            if self.outbox.is_closed() {
+                // Who was told to end does not wait for its client.
+                return Poll::Ready(Ok(()));
+            }
             if self.input_ended && (self.is_blocked() || self.links.is_waiting()) {
                 // Nobody waits for the reply of the blocked command any more, and it must not take effect later.
                 return Poll::Ready(Ok(()));
@@ -192,6 +204,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             self.input_ended = ready!(self.poll_read(cx))? == 0;
         }
+    }
+
+    /// Bytes that wait here for the upstream or for the client.
+    fn held(&self) -> usize {
+        let whole = self.whole.as_ref().map_or(0, Bytes::len);
+        self.input.len().saturating_add(whole).saturating_add(self.outbox.held())
     }
 
     /// Lets others know how the session stands after a turn; `active`: it has handled something.
@@ -250,6 +268,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             self.abandon();
         }
         if !self.closing && self.seat.client().is_killed() {
+            if self.seat.client().is_evicted() {
+                warn!(
+                    client = self.state.ends.client,
+                    "a client is evicted: all together hold more than maxmemory_clients"
+                );
+            }
             self.abandon();
         }
         self.tend_subscriptions();
@@ -436,6 +460,6 @@ fn current_incarnation(shared: &Shared, state: &State) -> Option<Incarnation> {
 }
 
 /// Smaller bounds before the login, as in Redis.
-fn limits(state: &State) -> &'static Limits {
-    if state.user.is_some() { &Limits::AUTHENTICATED } else { &Limits::UNAUTHENTICATED }
+fn limits(state: &State) -> &'static resp::Limits {
+    if state.user.is_some() { &resp::Limits::AUTHENTICATED } else { &resp::Limits::UNAUTHENTICATED }
 }

@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
+use super::limits::{Limits, OutputLimit};
 use crate::resp::encode;
 use crate::upstream::{Delivery, Sink};
 
@@ -33,13 +35,10 @@ const MAX_PASSED_BYTES: usize = 1024 * 1024;
 /// An empty buffer keeps no more than this many bytes of memory.
 const KEPT_BYTES: usize = 256 * 1024;
 
-/// Bytes that may wait for the client of subscriptions: the hard limit that Redis has by default for such clients
-/// (`client-output-buffer-limit pubsub 32mb`).
-const MAX_SUBSCRIBER_BYTES: usize = 32 * 1024 * 1024;
-
 /// Where the replies of one session gather. Shared by the session's task and the links that it uses.
 #[derive(Default)]
 pub struct Outbox {
+    limits: Limits,
     inner: RefCell<Inner>,
 }
 
@@ -63,7 +62,9 @@ struct Inner {
     torn: bool,
     /// The client got a reply in pieces since somebody asked.
     large: bool,
-    /// The client did not read its messages.
+    /// Since when more than the soft limit waits for the client; messages tell which limit that is.
+    over_soft: Option<(Instant, OutputLimit)>,
+    /// More waited for the client than is allowed.
     flooded: bool,
     /// The session has ended: whatever still arrives is dropped.
     closed: bool,
@@ -81,6 +82,11 @@ enum Slot {
 }
 
 impl Outbox {
+    /// An empty one.
+    pub fn new(limits: Limits) -> Self {
+        Outbox { limits, inner: RefCell::default() }
+    }
+
     /// Whether all requests have been answered.
     pub fn is_settled(&self) -> bool {
         self.inner.borrow().open == 0
@@ -96,6 +102,11 @@ impl Outbox {
     /// How many bytes wait for the client.
     pub fn backlog(&self) -> usize {
         self.inner.borrow().ready.len()
+    }
+
+    /// The same, with those that wait behind a reply that is still to come.
+    pub fn held(&self) -> usize {
+        self.inner.borrow().held()
     }
 
     /// Whether the client wants to see the replies to the requests that come from now on (CLIENT REPLY).
@@ -132,6 +143,8 @@ impl Outbox {
         if inner.ready.is_empty() && inner.ready.capacity() > KEPT_BYTES {
             inner.ready = BytesMut::new();
         }
+        let held = inner.held();
+        inner.over_soft = inner.over_soft.filter(|(_, limit)| held > limit.soft);
         if inner.ready.len() <= MAX_PASSED_BYTES / 2
             && let Some(reader) = inner.reader.take()
         {
@@ -155,9 +168,20 @@ impl Outbox {
         std::mem::take(&mut self.inner.borrow_mut().confirmations)
     }
 
-    /// Whether so many bytes waited for the client of subscriptions that the session must end.
+    /// Whether so many bytes waited for the client, or for so long, that the session must end.
     pub fn is_flooded(&self) -> bool {
-        self.inner.borrow().flooded
+        let inner = self.inner.borrow();
+        inner.flooded || inner.over_soft.is_some_and(|(since, limit)| since.elapsed() >= limit.soft_time)
+    }
+
+    /// When the session must end if the client goes on not to read.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.inner.borrow().over_soft.and_then(|(since, limit)| since.checked_add(limit.soft_time))
+    }
+
+    /// Whether the session has ended, or was told to.
+    pub fn is_closed(&self) -> bool {
+        self.inner.borrow().closed
     }
 
     /// Remembers whom to wake when a reply arrives.
@@ -189,33 +213,41 @@ impl Outbox {
 }
 
 impl Inner {
-    /// Adds a message or confirmation. Those that the client does not read are bounded.
-    fn push(&mut self, frame: &[u8]) {
-        self.flooded |= self.ready.len().saturating_add(frame.len()) > MAX_SUBSCRIBER_BYTES;
+    fn held(&self) -> usize {
+        self.ready.len().saturating_add(self.waiting)
+    }
+
+    /// Adds what the client is to get. What it does not read is bounded.
+    fn push(&mut self, frame: &[u8], limit: OutputLimit) {
+        let held = self.held().saturating_add(frame.len());
+        self.flooded |= limit.hard > 0 && held > limit.hard;
         if self.flooded {
             self.ready = BytesMut::new();
-        } else {
-            self.ready.extend_from_slice(frame);
+            return;
         }
+        if limit.soft > 0 && held > limit.soft && self.over_soft.is_none() {
+            self.over_soft = Some((Instant::now(), limit));
+        }
+        self.ready.extend_from_slice(frame);
     }
 
     /// Whether a delivery answers the oldest open request. What does not is dealt with here.
-    fn answers(&mut self, delivery: Delivery<'_>) -> bool {
+    fn answers(&mut self, delivery: Delivery<'_>, limits: &Limits) -> bool {
         match delivery {
             Delivery::Confirmation { frame, last } => {
-                self.push(frame);
+                self.push(frame, limits.pubsub);
                 self.confirmations.push(Bytes::copy_from_slice(frame));
                 last
             }
             Delivery::Message(frame) => {
-                self.push(frame);
+                self.push(frame, limits.pubsub);
                 false
             }
             Delivery::Part(piece) => {
                 self.partial = true;
                 self.large = true;
                 if !matches!(self.slots.front(), Some(Slot::Open { muted: true })) {
-                    self.ready.extend_from_slice(piece);
+                    self.push(piece, limits.normal);
                 }
                 false
             }
@@ -237,7 +269,7 @@ impl Sink for Outbox {
         if inner.closed {
             return;
         }
-        if !inner.answers(delivery) {
+        if !inner.answers(delivery, &self.limits) {
             return inner.wake();
         }
         if std::mem::take(&mut inner.partial) && !matches!(delivery, Delivery::Reply(_)) {
@@ -251,7 +283,7 @@ impl Sink for Outbox {
             _ if matches!(slot, Some(Slot::Open { muted: true })) => {}
             // A confirmation is there already, and the others answer nothing.
             Delivery::Confirmation { .. } | Delivery::Ended | Delivery::Message(_) | Delivery::Part(_) => {}
-            Delivery::Reply(bytes) => inner.ready.extend_from_slice(bytes),
+            Delivery::Reply(bytes) => inner.push(bytes, self.limits.normal),
             Delivery::InDoubt => encode::error(&mut inner.ready, IN_DOUBT.as_bytes()),
             Delivery::NotSent => encode::error(&mut inner.ready, NOT_SENT.as_bytes()),
         }

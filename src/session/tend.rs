@@ -1,5 +1,8 @@
 //! What a session looks after before each of its requests: a command that blocks, subscriptions, a leased link.
 
+use std::rc::Rc;
+
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::Session;
@@ -72,9 +75,29 @@ impl<S> Session<S> {
             self.abandon();
         }
         if self.outbox.is_flooded() {
-            warn!(client = self.state.ends.client, "a subscriber that does not read its messages is closed");
+            warn!(
+                client = self.state.ends.client,
+                "a client that does not read is closed: more waits for it than client_output_buffer_limit"
+            );
             self.abandon();
+        } else if let Some(deadline) = self.outbox.deadline() {
+            self.watch(deadline);
         }
+    }
+
+    /// Has the session woken when its client must have read, unless it will be before.
+    fn watch(&mut self, deadline: Instant) {
+        if self.watched.is_some_and(|watched| watched > Instant::now()) {
+            return;
+        }
+        self.watched = Some(deadline);
+        let outbox = Rc::downgrade(&self.outbox);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep_until(deadline).await;
+            if let Some(outbox) = outbox.upgrade() {
+                outbox.wake();
+            }
+        });
     }
 
     /// Gives back a leased link that is no longer needed, and notices one that died.

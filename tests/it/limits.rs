@@ -59,7 +59,7 @@ fn a_client_that_does_not_read_stops_being_read_and_others_are_served() {
 fn commands_that_would_leave_state_on_a_shared_link_are_refused() {
     let proxy = Proxy::standard(Redis::shared());
     let mut admin = proxy.tls().login("admin", "secret");
-    for line in ["ASKING", "READONLY", "CLIENT CAPA redirect"] {
+    for line in ["ASKING", "READONLY", "READWRITE"] {
         let reply = admin.ask(line);
         assert!(reply.ends_with(" is not available through redkeep\r\n"), "{line}: {reply}");
     }
@@ -114,4 +114,109 @@ fn requests_behind_a_blocked_one_do_not_pile_up_in_memory() {
     assert!(writer.join().unwrap(), "a client that is not read from cannot write everything");
     let grown = resident_kib(proxy.pid()).saturating_sub(before);
     assert!(grown < 32 * 1024, "{grown} KiB");
+}
+
+/// What a client writes until nobody reads it any more, or for good.
+fn write_until_stuck(proxy: &Proxy, bytes: &[u8]) -> std::net::TcpStream {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", proxy.port(1))).unwrap();
+    stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    std::io::Write::write_all(&mut stream, b"AUTH admin secret\r\n").unwrap();
+    let _ = std::io::Write::write_all(&mut stream, bytes);
+    stream
+}
+
+/// Whether the other side has closed the connection, though its bytes were not read.
+fn is_closed(stream: &std::net::TcpStream) -> bool {
+    stream.set_write_timeout(Some(Duration::from_millis(10))).unwrap();
+    let error = std::io::Write::write_all(&mut &*stream, b"\r\n").err().map(|error| error.kind());
+    matches!(error, Some(std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset))
+}
+
+#[test]
+fn past_maxmemory_clients_those_who_hold_most_are_closed_and_the_others_are_served() {
+    let proxy = Proxy::with_users(Redis::shared(), USERS, "limits:\n  maxmemory_clients: 32mb\n");
+    let mut other = proxy.plain().login("app", "secret");
+    let mut spared = proxy.plain().login("admin", "secret");
+    assert_eq!(spared.ask("CLIENT NO-EVICT ON"), "+OK\r\n");
+    spared.send_raw(b"*3\r\n$3\r\nSET\r\n$9\r\napp:spare\r\n$9000000\r\n");
+    spared.send_raw(&vec![b'x'; 8_000_000]);
+    let before = resident_kib(proxy.pid());
+    // Half of a request each.
+    let half = [b"*3\r\n$3\r\nSET\r\n$5\r\napp:h\r\n$9000000\r\n".to_vec(), vec![b'x'; 4_500_000]].concat();
+    let clients: Vec<_> = (0..20).map(|_| write_until_stuck(&proxy, &half)).collect();
+    wait_for("evictions", || {
+        let closed = clients.iter().filter(|client| is_closed(client)).count();
+        // 32 MB have room for what is spared, and for five more.
+        (15..20).contains(&closed).then_some(())
+    });
+    let grown = resident_kib(proxy.pid()).saturating_sub(before);
+    assert!(grown < 64 * 1024, "{grown} KiB");
+    for _ in 0..100 {
+        assert_eq!(other.ask("PING"), "+PONG\r\n");
+    }
+    spared.send_raw(&[&vec![b'x'; 1_000_000][..], b"\r\n"].concat());
+    assert_eq!(text(&spared.read_reply()), "+OK\r\n", "the largest of all asked not to be evicted");
+    assert!(proxy.log().iter().any(|line| line.contains("a client is evicted")));
+    proxy.assert_no_panic();
+}
+
+#[test]
+fn many_who_pipeline_and_do_not_read_stay_within_maxmemory_clients() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::with_users(&redis, USERS, "limits:\n  maxmemory_clients: 64mb\n");
+    redis.client().call(&["SET", "app:big", &"x".repeat(60_000)]);
+    let mut other = proxy.tls().login("app", "secret");
+    wait_for("the link", || (other.ask("PING") == "+PONG\r\n").then_some(()));
+    let before = resident_kib(proxy.pid());
+    let many = b"*2\r\n$3\r\nGET\r\n$7\r\napp:big\r\n".repeat(300);
+    let mut most = 0;
+    let clients: Vec<_> = (0..40)
+        .map(|number| {
+            if number % 10 == 0 {
+                assert_eq!(other.ask("PING"), "+PONG\r\n");
+                most = most.max(resident_kib(proxy.pid()));
+            }
+            write_until_stuck(&proxy, &many)
+        })
+        .collect();
+    wait_for("evictions", || clients.iter().any(is_closed).then_some(()));
+    for _ in 0..100 {
+        assert_eq!(other.ask("PING"), "+PONG\r\n");
+        most = most.max(resident_kib(proxy.pid()));
+    }
+    // What is on its way on the links is not the clients' yet.
+    assert!(most.saturating_sub(before) < 160 * 1024, "{most} KiB, {before} KiB before");
+    proxy.assert_no_panic();
+}
+
+#[test]
+fn a_client_over_its_output_limit_is_closed_as_redis_would() {
+    let redis = Redis::start(&[]);
+    let limits = "limits:\n  client_output_buffer_limit:\n    normal: 2mb 0 0\n    pubsub: 64mb 1mb 1\n";
+    let proxy = Proxy::with_users(&redis, USERS, limits);
+    redis.client().call(&["SET", "app:big", &"x".repeat(60_000)]);
+    let mut reader = proxy.plain().login("app", "secret");
+    let get = b"*2\r\n$3\r\nGET\r\n$7\r\napp:big\r\n";
+    for _ in 0..20 {
+        reader.send_raw(&get.repeat(20));
+        (0..20).for_each(|_| assert_eq!(reader.read_reply().len(), 60_010, "who reads is served"));
+    }
+    let stuck = write_until_stuck(&proxy, &get.repeat(1000));
+    wait_for("the hard limit", || is_closed(&stuck).then_some(()));
+
+    // More than the sockets take, and not more than the hard limit.
+    let mut slow = proxy.plain().login("app", "secret");
+    slow.ask("SUBSCRIBE app:slow");
+    let message = "x".repeat(1024 * 1024);
+    let start = std::time::Instant::now();
+    for _ in 0..30 {
+        redis.client().call(&["PUBLISH", "app:slow", &message]);
+    }
+    let seen = proxy.log().len();
+    proxy.wait_for_log(0, "more waits for it than client_output_buffer_limit");
+    wait_for("the soft limit", || {
+        (redis.client().ask("PUBSUB NUMSUB app:slow").ends_with(":0\r\n")).then_some(())
+    });
+    assert!(start.elapsed() >= Duration::from_secs(1), "not before its time: {seen}");
+    proxy.assert_no_panic();
 }

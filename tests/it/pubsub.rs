@@ -439,7 +439,7 @@ fn a_subscriber_that_does_not_read_is_closed_and_harms_nobody() {
         publisher.call(&["PUBLISH", "app:flood", &payload]) == b":0\r\n"
     });
     assert!(sent.is_some_and(|sent| sent > 32), "{sent:?}");
-    proxy.wait_for_log(seen, "a subscriber that does not read");
+    proxy.wait_for_log(seen, "a client that does not read is closed");
     let resident = crate::limits::resident_kib(proxy.pid());
     assert!(resident < 300 * 1024, "{resident} KiB");
     publisher.ask("PUBLISH app:other x");
