@@ -54,6 +54,7 @@ mod executed;
 mod explain;
 mod failure;
 mod large_values;
+mod faults;
 mod leak;
 mod leases;
 mod legacy;

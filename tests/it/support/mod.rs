@@ -1,6 +1,7 @@
 //! What all tests need: a real Redis, the real program, and clients that see raw bytes.
 
 pub mod certs;
+pub mod chaos;
 pub mod client;
 pub mod invocation;
 pub mod proxy;
