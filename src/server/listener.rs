@@ -6,16 +6,14 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::upstream::keep_alive;
 
 /// Pending connections that the kernel keeps; Redis' default is 511, which a reconnect storm exceeds.
 const BACKLOG: i32 = 4096;
-
-/// Redis' default `tcp-keepalive`: a client that vanished without a word is noticed after five minutes.
-const KEEPALIVE: Duration = Duration::from_secs(300);
 
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +140,7 @@ fn listen_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+    keep_alive(stream)
 }
 
 /// Removes the socket file of a process that was killed. A path that somebody listens on is left alone, and binding

@@ -13,6 +13,7 @@ use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::keepalive::keep_alive;
 use crate::acl::Secret;
 use crate::resp::{Protocol, ReplyScanner, RequestBuf, Value, decode, integer};
 
@@ -191,6 +192,7 @@ pub(super) async fn connect(settings: &Settings) -> Result<Box<dyn Stream>, Dial
         }
     };
     stream.set_nodelay(true).map_err(DialError::Io)?;
+    keep_alive(&stream).map_err(DialError::Io)?;
     match &settings.tls {
         None => Ok(Box::new(stream)),
         Some(tls) => {

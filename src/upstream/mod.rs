@@ -6,6 +6,7 @@
 
 mod dial;
 mod expect;
+mod keepalive;
 mod link;
 mod outgoing;
 mod pool;
@@ -15,6 +16,7 @@ mod retry;
 
 pub use dial::{Address, DialError, DialTls, LinkKey, Settings, Stream, dial};
 pub use expect::Expect;
+pub use keepalive::keep_alive;
 pub use link::{Delivery, Link, Permit, Sink};
 pub use pool::{Lease, Pool};
 pub use probe::{Probe, probe};
