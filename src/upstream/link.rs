@@ -160,18 +160,23 @@ impl Sink for Nobody {
 }
 
 impl Link {
-    /// Starts a link that sessions share, and the task that drives it on this worker. `on_up` is called whenever it
-    /// has connected.
-    pub fn open(settings: Rc<Settings>, key: LinkKey, on_up: impl Fn() + 'static) -> Rc<Link> {
+    /// Starts a link that sessions share, and the task that drives it on this worker. `on_dialled` is told of each attempt
+    /// to connect whether it succeeded.
+    pub fn open(settings: Rc<Settings>, key: LinkKey, on_dialled: impl Fn(bool) + 'static) -> Rc<Link> {
         let link = Rc::new(Link::new(key, None));
-        tokio::task::spawn_local(drive(link.clone(), settings, on_up));
+        tokio::task::spawn_local(drive(link.clone(), settings, on_dialled));
         link
     }
 
     /// The same for a link of one session. The permit is given back when the link has ended, or rests.
-    pub fn open_leased(settings: Rc<Settings>, key: LinkKey, permit: Permit) -> Rc<Link> {
+    pub fn open_leased(
+        settings: Rc<Settings>,
+        key: LinkKey,
+        permit: Permit,
+        on_dialled: impl Fn(bool) + 'static,
+    ) -> Rc<Link> {
         let link = Rc::new(Link::new(key, Some(permit)));
-        tokio::task::spawn_local(drive(link.clone(), settings, || {}));
+        tokio::task::spawn_local(drive(link.clone(), settings, on_dialled));
         link
     }
 

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::dial::{LinkKey, Settings};
 use super::link::{Link, Permit};
+use super::retry::Attempts;
 
 /// Databases and protocols that one worker keeps links for at the same time.
 const MAX_KEYS: usize = 64;
@@ -38,6 +39,8 @@ pub struct Pool {
     /// Leased links that nobody uses, the one that rested last at the end.
     resting: RefCell<HashMap<LinkKey, Vec<Rc<Link>>>>,
     leases: Arc<Semaphore>,
+    /// Of leased links that could not connect.
+    failed: Rc<RefCell<HashMap<LinkKey, Attempts>>>,
     /// Told whenever a shared link came up: the upstream may be another one than before.
     on_up: Arc<Notify>,
 }
@@ -47,8 +50,14 @@ impl Pool {
     ///
     /// `leases` has `max_leased` permits, for the pools of all workers.
     pub fn new(settings: Settings, leases: Arc<Semaphore>, on_up: Arc<Notify>) -> Self {
-        let settings = Rc::new(settings);
-        Pool { settings, shared: RefCell::default(), resting: RefCell::default(), leases, on_up }
+        Pool {
+            settings: Rc::new(settings),
+            shared: RefCell::default(),
+            resting: RefCell::default(),
+            leases,
+            failed: Rc::default(),
+            on_up,
+        }
     }
 
     /// A shared link in the state of `key`. `session` picks among several of the same key, always the same one for
@@ -101,7 +110,20 @@ impl Pool {
                 Err(unused) => permit = unused,
             }
         }
-        Lease::Link(Link::open_leased(self.settings.clone(), key, permit))
+        // There may be no shared link, and each command would try for itself.
+        if self.failed.borrow_mut().get_mut(&key).is_some_and(|attempts| !attempts.may_begin()) {
+            return Lease::Down;
+        }
+        let failed = self.failed.clone();
+        let told = move |up: bool| {
+            let mut failed = failed.borrow_mut();
+            if up {
+                failed.remove(&key);
+            } else if failed.len() < MAX_KEYS || failed.contains_key(&key) {
+                failed.entry(key).or_insert_with(Attempts::after_failure);
+            }
+        };
+        Lease::Link(Link::open_leased(self.settings.clone(), key, permit, told))
     }
 
     /// Takes back a link that was leased: it rests if it is clean, else it is closed.
@@ -127,8 +149,13 @@ impl Pool {
     }
 
     fn open(&self, key: LinkKey) -> Rc<Link> {
-        let on_up = self.on_up.clone();
-        Link::open(self.settings.clone(), key, move || on_up.notify_one())
+        let (failed, on_up) = (self.failed.clone(), self.on_up.clone());
+        Link::open(self.settings.clone(), key, move |up| {
+            if up {
+                failed.borrow_mut().remove(&key);
+                on_up.notify_one();
+            }
+        })
     }
 }
 

@@ -52,7 +52,7 @@ enum End {
 
 /// Connects and serves the link until it is dead. Shared links reconnect for ever; leased ones end with their connection:
 /// the state that they were leased for is lost.
-pub(super) async fn drive(link: Rc<Link>, settings: Rc<Settings>, on_up: impl Fn()) {
+pub(super) async fn drive(link: Rc<Link>, settings: Rc<Settings>, on_dialled: impl Fn(bool)) {
     let mut backoff = Backoff::new();
     loop {
         match dial(&settings, link.key, !link.shared).await {
@@ -61,7 +61,7 @@ pub(super) async fn drive(link: Rc<Link>, settings: Rc<Settings>, on_up: impl Fn
                     break;
                 }
                 link.inner.borrow_mut().up(id);
-                on_up();
+                on_dialled(true);
                 let since = Instant::now();
                 let end = pump(&link, stream, &settings).await;
                 log_end(&settings, &end);
@@ -74,6 +74,7 @@ pub(super) async fn drive(link: Rc<Link>, settings: Rc<Settings>, on_up: impl Fn
             }
             Err(error) => {
                 warn_unreachable(&settings, &error);
+                on_dialled(false);
                 link.fail(Phase::Down);
             }
         }

@@ -1,6 +1,6 @@
-//! The pause between two attempts to connect.
+//! When to try again to connect: pauses between attempts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// First pause.
 const SHORTEST: Duration = Duration::from_millis(50);
@@ -33,6 +33,36 @@ impl Backoff {
     }
 }
 
+/// Attempts that others make, none of which has succeeded: when the next one may begin.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    backoff: Backoff,
+    next: Instant,
+}
+
+impl Attempts {
+    /// The first one has failed.
+    pub(super) fn after_failure() -> Self {
+        let mut attempts = Attempts { backoff: Backoff::new(), next: Instant::now() };
+        attempts.pause();
+        attempts
+    }
+
+    /// Whether an attempt may begin now. If so, the next one may not before another pause.
+    pub(super) fn may_begin(&mut self) -> bool {
+        let due = self.next <= Instant::now();
+        if due {
+            self.pause();
+        }
+        due
+    }
+
+    fn pause(&mut self) {
+        let now = Instant::now();
+        self.next = now.checked_add(self.backoff.next_delay()).unwrap_or(now);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +77,13 @@ mod tests {
         assert!(backoff.next_delay() >= LONGEST / 2);
         backoff.reset();
         assert!(backoff.next_delay() <= SHORTEST);
+    }
+    #[test]
+    fn after_a_failure_one_attempt_a_pause_may_begin() {
+        let mut attempts = Attempts::after_failure();
+        assert!(!attempts.may_begin());
+        attempts.next = Instant::now();
+        assert!(attempts.may_begin());
+        assert!(!attempts.may_begin());
     }
 }
