@@ -114,9 +114,7 @@ fn a_thousand_clients_that_never_read_cost_bounded_memory() {
     assert!(most.saturating_sub(before) < BOUND_KIB, "{most} KiB, {before} before");
     drop(many);
     let mut admin = Client::tcp(proxy.port(0)).login("admin", "secret");
-    wait_for("the end of all", || {
-        (admin.ask("CLIENT LIST").matches(" addr=").count() == 2).then_some(())
-    });
+    wait_for("the end of all", || (admin.ask("CLIENT LIST").matches(" addr=").count() == 2).then_some(()));
     proxy.assert_no_panic();
 }
 

@@ -199,7 +199,10 @@ fn a_hundred_and_sixty_blocked_clients_are_in_doubt_and_no_pop_is_repeated() {
     redis.start_again();
     wait_for_service(&mut clients[0]);
     let mut direct = redis.client();
-    assert!(direct.ask("INFO clients").contains("blocked_clients:0\r"), "nobody waits for the clients' replies");
+    assert!(
+        direct.ask("INFO clients").contains("blocked_clients:0\r"),
+        "nobody waits for the clients' replies"
+    );
     assert_eq!(direct.ask("RPUSH app:list 1 2 3"), ":3\r\n");
     assert_eq!(direct.ask("ZADD app:set 1 one"), ":1\r\n");
     for client in &mut clients {

@@ -14,7 +14,7 @@ fn assert_same(proxy: &mut Client, direct: &mut Client, line: &str, error: &str)
 
 #[test]
 fn loading_busy_misconf_and_oom_are_the_upstreams_own_words() {
-    let redis = Redis::start(&["--lua-time-limit", "50", "--rdbcompression", "no"]);
+    let redis = Redis::start(&["--lua-time-limit", "50", "--loading-process-events-interval-bytes", "1024"]);
     let proxy = Proxy::standard(&redis);
     let mut app = proxy.tls().login("admin", "secret");
     let (mut direct, mut other) = (redis.client(), redis.client());
@@ -58,8 +58,8 @@ fn loading_busy_misconf_and_oom_are_the_upstreams_own_words() {
     assert_eq!(app.ask("GET k"), "$1\r\n1\r\n");
 
     // A restart with much to load.
-    assert_eq!(direct.ask("DEBUG POPULATE 2000 loaded 4000"), "+OK\r\n");
-    assert_eq!(direct.ask("CONFIG SET key-load-delay 2000"), "+OK\r\n");
+    assert_eq!(direct.ask("DEBUG POPULATE 6000 loaded 200"), "+OK\r\n");
+    assert_eq!(direct.ask("CONFIG SET key-load-delay 1000"), "+OK\r\n");
     other.send(&["DEBUG", "RELOAD"]);
     wait_for("the loading", || direct.ask("GET k").starts_with("-LOADING ").then_some(()));
     for line in ["GET k", "SET k 2", "BLPOP l 0"] {
@@ -67,6 +67,7 @@ fn loading_busy_misconf_and_oom_are_the_upstreams_own_words() {
     }
     let mut newcomer = proxy.plain().login("admin", "secret");
     assert_same(&mut newcomer, &mut direct, "GET k", "-LOADING Redis is loading");
+    assert_eq!(direct.ask("CONFIG SET key-load-delay 0"), "+OK\r\n");
     assert_eq!(text(&other.read_reply()), "+OK\r\n");
     assert_eq!(app.ask("GET k"), "$1\r\n1\r\n");
     let log = proxy.log().join("\n");
@@ -109,7 +110,10 @@ fn a_rotated_upstream_password_is_told_to_the_log_and_not_to_clients() {
         assert_eq!(fresh.ask(line), NOT_SENT, "{line}");
     }
     let line = proxy.wait_for_log(seen, "upstream refused the link");
-    assert!(line.contains("\"level\":\"WARN\"") && line.contains("AUTH") && line.contains("WRONGPASS"), "{line}");
+    assert!(
+        line.contains("\"level\":\"WARN\"") && line.contains("AUTH") && line.contains("WRONGPASS"),
+        "{line}"
+    );
     assert_eq!(direct.ask("ACL SETUSER default >first-secret"), "+OK\r\n");
     wait_for_service(&mut client);
     assert_eq!(client.ask("GET app:k"), "$1\r\n1\r\n");

@@ -47,9 +47,7 @@ fn a_hung_upstream_is_told_fast_and_its_late_replies_reach_nobody() {
         let before = right.load(Ordering::Relaxed);
         signal(pid, "-CONT");
         wait_for_service(&mut prober);
-        wait_for("ten thousand tokens", || {
-            (right.load(Ordering::Relaxed) >= before + 10_000).then_some(())
-        });
+        wait_for("ten thousand tokens", || (right.load(Ordering::Relaxed) >= before + 10_000).then_some(()));
         over.store(true, Ordering::Relaxed);
     });
     proxy.assert_no_panic();

@@ -86,7 +86,8 @@ fn pushes_between_pipelined_replies_shift_none_and_reach_only_their_owner() {
         }
         (pushes, published)
     });
-    let message = |number: &i32| format!("3\r\n$7\r\nmessage\r\n$5\r\napp:c\r\n{}", bulk(&number.to_string()));
+    let message =
+        |number: &i32| format!("3\r\n$7\r\nmessage\r\n$5\r\napp:c\r\n{}", bulk(&number.to_string()));
     let invalidations: HashSet<String> =
         (0..4).map(|key| format!(">2\r\n$10\r\ninvalidate\r\n*1\r\n$6\r\napp:t{key}\r\n")).collect();
     let (told, messages): (Vec<_>, Vec<_>) = pushes.into_iter().partition(|push| push.contains("invalidate"));
