@@ -236,28 +236,4 @@ fn is_loopback(address: &SocketAddr) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{PROTECTED, is_loopback};
-
-    #[test]
-    fn protected_mode_spares_only_clients_of_this_machine() {
-        for (address, local) in [
-            ("127.0.0.1:1", true),
-            ("127.9.9.9:1", true),
-            ("[::1]:1", true),
-            ("[::ffff:127.0.0.1]:1", true),
-            ("10.0.0.1:1", false),
-            ("0.0.0.0:1", false),
-            ("[::ffff:10.0.0.1]:1", false),
-            ("[2001:db8::1]:1", false),
-        ] {
-            assert_eq!(is_loopback(&address.parse().unwrap()), local, "{address}");
-        }
-    }
-
-    #[test]
-    fn the_refusal_of_protected_mode_is_one_error_line() {
-        let line = PROTECTED.strip_prefix(b"-DENIED ").and_then(|text| text.strip_suffix(b"\r\n")).unwrap();
-        assert!(!line.contains(&b'\n') && line.ends_with(b"accepting connections from the outside."));
-    }
-}
+mod tests;

@@ -158,3 +158,12 @@ impl Links {
         }
     }
 }
+
+/// Also when the session's task panics: nobody else would close the leased link.
+impl Drop for Links {
+    fn drop(&mut self) {
+        if let Some(lease) = &self.lease {
+            lease.close();
+        }
+    }
+}

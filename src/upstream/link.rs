@@ -163,9 +163,7 @@ impl Link {
     /// Starts a link that sessions share, and the task that drives it on this worker. `on_dialled` is told of each attempt
     /// to connect whether it succeeded.
     pub fn open(settings: Rc<Settings>, key: LinkKey, on_dialled: impl Fn(bool) + 'static) -> Rc<Link> {
-        let link = Rc::new(Link::new(key, None));
-        tokio::task::spawn_local(drive(link.clone(), settings, on_dialled));
-        link
+        Link::new(key, None).start(settings, on_dialled)
     }
 
     /// The same for a link of one session. The permit is given back when the link has ended, or rests.
@@ -175,8 +173,19 @@ impl Link {
         permit: Permit,
         on_dialled: impl Fn(bool) + 'static,
     ) -> Rc<Link> {
-        let link = Rc::new(Link::new(key, Some(permit)));
-        tokio::task::spawn_local(drive(link.clone(), settings, on_dialled));
+        Link::new(key, Some(permit)).start(settings, on_dialled)
+    }
+
+    fn start(self, settings: Rc<Settings>, on_dialled: impl Fn(bool) + 'static) -> Rc<Link> {
+        let link = Rc::new(self);
+        let (driven, driver) = (Rc::downgrade(&link), drive(link.clone(), settings, on_dialled));
+        tokio::task::spawn_local(async move {
+            let panicked = tokio::task::spawn_local(driver).await.is_err();
+            // Every open slot gets its error, and nobody waits for a link that nobody drives.
+            if let Some(link) = driven.upgrade().filter(|_| panicked) {
+                link.fail(Phase::Dead);
+            }
+        });
         link
     }
 

@@ -21,3 +21,6 @@ pub use link::{Delivery, Link, Permit, Sink};
 pub use pool::{Lease, Pool};
 pub use probe::{Probe, probe};
 pub(crate) use retry::Backoff;
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -81,7 +81,8 @@ impl Pool {
             .or_insert_with(|| (0..self.settings.links_per_worker.max(1)).map(|_| self.open(key)).collect());
         let index = usize::try_from(session).unwrap_or_default().checked_rem(links.len()).unwrap_or_default();
         let link = links.get_mut(index)?;
-        if link.is_retired() {
+        // Nobody closes a shared link that is in use: one that is dead has panicked.
+        if link.is_retired() || link.is_dead() {
             *link = self.open(key);
         }
         Some(link.clone())
@@ -168,3 +169,6 @@ impl Drop for Pool {
         self.resting.borrow().values().flatten().for_each(|link| link.close());
     }
 }
+
+#[cfg(test)]
+mod tests;
