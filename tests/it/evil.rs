@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::limits::resident_kib;
 use crate::support::client::text;
 use crate::support::proxy::USERS;
 use crate::support::{Client, Proxy, SOON, TempDir, pause, wait_for};
@@ -181,6 +182,10 @@ fn assert_served(client: &mut Client, key: &str) {
 fn broken_replies() -> Vec<(&'static str, Vec<u8>, bool)> {
     let mut attacks: Vec<(&str, Vec<u8>, bool)> = [
         ("garbage", &b"@what\r\n"[..], false),
+        ("wrong-type", b"&1\r\n", false),
+        ("largest-bulk", b"$9223372036854775807\r\n", false),
+        ("largest-array", b"*9223372036854775807\r\n", false),
+        ("largest-map", b"%9223372036854775807\r\n", false),
         ("http", b"HTTP/1.1 400 Bad Request\r\n\r\n", false),
         ("tls-alert", b"\x15\x03\x03\x00\x02\x02\x28", false),
         ("huge-bulk", b"$99999999999\r\n", false),
@@ -200,9 +205,28 @@ fn broken_replies() -> Vec<(&'static str, Vec<u8>, bool)> {
     ]
     .map(|(name, bytes, closes)| (name, bytes.to_vec(), closes))
     .to_vec();
-    attacks.push(("deep", b"*1\r\n".repeat(100_000), false));
+    attacks.push((
+        "deep",
+        b"*1
+"
+        .repeat(1_000_000),
+        false,
+    ));
     // Broken before so much is there that it is passed on in pieces.
-    attacks.push(("deep-map", [b"*1\r\n".repeat(8_000), b"%1\r\n+k\r\n".repeat(1_000)].concat(), false));
+    attacks.push((
+        "deep-map",
+        [
+            b"*1
+"
+            .repeat(8_000),
+            b"%1
++k
+"
+            .repeat(1_000),
+        ]
+        .concat(),
+        false,
+    ));
     attacks
 }
 
@@ -275,6 +299,11 @@ fn play(attacks: &[(&str, &[u8], bool)], reply: &str) {
         assert_served(&mut client, &format!("app:after-{name}"));
         assert_eq!(evil.seen(&format!("app:{name}")), 1, "{name}: nothing is sent twice");
     }
+    let resident = resident_kib(proxy.pid());
+    assert!(
+        resident < 128 * 1024,
+        "{resident} KiB: memory is taken for what has come, not for what was announced"
+    );
     proxy.assert_no_panic();
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{IN_DOUBT, NOT_SENT, app, behind, bulk, signal, wait_for_service};
 use crate::support::chaos::{Chaos, Lane, Server};
 use crate::support::client::text;
-use crate::support::{Client, Redis, pause, wait_for};
+use crate::support::{Client, Proxy, Redis, pause, wait_for};
 
 #[test]
 fn a_hung_upstream_is_told_fast_and_its_late_replies_reach_nobody() {
@@ -96,6 +96,29 @@ fn a_slow_upstream_delays_replies_and_fails_none() {
             }
         });
         assert!(start.elapsed() >= at_least, "{:?}", start.elapsed());
+    }
+    proxy.assert_no_panic();
+}
+
+#[test]
+fn clients_whose_bytes_come_in_tiny_pieces_are_served() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::standard(&redis);
+    let (tls, plain) =
+        (Chaos::before(Server::Port(proxy.port(0))), Chaos::before(Server::Port(proxy.port(1))));
+    for piece in 1..=7 {
+        for chaos in [&tls, &plain] {
+            chaos.up(Lane { piece: Some(piece), ..Lane::default() });
+            chaos.down(Lane { piece: Some(8 - piece), ..Lane::default() });
+        }
+        let config = proxy.certs.client_config(false);
+        for client in [Client::tls(tls.port(), config), Client::tcp(plain.port())] {
+            let mut client = client.login("app", "secret");
+            wait_for_service(&mut client);
+            assert_eq!(check_tokens(&mut client, piece, 0), 20);
+            // It leaves while a reply is on its way.
+            client.send(&["GET", "app:none"]);
+        }
     }
     proxy.assert_no_panic();
 }
