@@ -3,7 +3,7 @@
 //!
 //! | fault | tests |
 //! |---|---|
-//! | 1 upstream lost in the middle of a reply | `answers_cut_at_any_byte_are_whole_or_in_doubt_and_nothing_is_sent_twice`; under load in `failure.rs` |
+//! | 1 upstream lost in the middle of a reply | `answers_cut_at_any_byte_are_whole_or_in_doubt_and_nothing_is_sent_twice`, `a_large_reply_that_is_cut_is_in_doubt_or_ends_the_connection`; under load in `failure.rs` |
 //! | 2 upstream lost in a transaction | `a_transaction_whose_upstream_is_killed_between_any_two_commands_never_runs_by_half`, `an_exec_that_was_sent_is_in_doubt` |
 //! | 3 upstream lost under blocked clients | `a_hundred_and_sixty_blocked_clients_are_in_doubt_and_no_pop_is_repeated` |
 //! | 4 upstream hangs | `a_hung_upstream_is_told_fast_and_its_late_replies_reach_nobody`; `failure.rs` |

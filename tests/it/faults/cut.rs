@@ -94,6 +94,40 @@ fn cut_once(client: &mut Client, chaos: &Chaos, expected: &[String], offset: usi
     }
 }
 
+/// Whether it is passed on as it comes or in one piece: what is left of it is told apart from a reply.
+#[test]
+fn a_large_reply_that_is_cut_is_in_doubt_or_ends_the_connection() {
+    let redis = Redis::start(&[]);
+    let value = "0123456789abcdef".repeat(200_000);
+    redis.client().call(&["SET", "app:large", &value]);
+    let chaos = Chaos::before(Server::Unix(redis.socket()));
+    let proxy = behind(&chaos, "", "workers: 1\n");
+    let whole = bulk(&value);
+    for (number, offset) in
+        [1, 9, 10, 70_000, 1_600_000, whole.len() - 2, whole.len() - 1].into_iter().enumerate()
+    {
+        let mut client = app(&proxy);
+        wait_for_service(&mut client);
+        let mark = format!("app:large:{number}");
+        redis.client().call(&["COPY", "app:large", &mark]);
+        chaos.cut(&mark, offset, if number % 2 == 0 { End::Fin } else { End::Reset });
+        client.send_raw(&wire(&[format!("GET {mark}"), "ECHO behind".to_owned()]));
+        let start = Instant::now();
+        match client.try_read_reply().map(|reply| text(&reply)) {
+            Some(reply) => {
+                assert_eq!(reply, IN_DOUBT, "{offset}");
+                assert_eq!(text(&client.read_reply()), IN_DOUBT, "{offset}");
+            }
+            None => {
+                let rest = text(&client.read_to_end());
+                assert!(rest.len() <= offset && whole.starts_with(&rest), "{offset}: {} bytes", rest.len());
+            }
+        }
+        assert!(start.elapsed() < SOON / 2, "{:?}", start.elapsed());
+    }
+    proxy.assert_no_panic();
+}
+
 /// A server whose data outlives it.
 fn lasting() -> Redis {
     Redis::start(&["--appendonly", "yes", "--appendfsync", "always"])
@@ -106,13 +140,20 @@ fn a_transaction_whose_upstream_is_killed_between_any_two_commands_never_runs_by
     let mut client = proxy.plain().login("app", "secret");
     let steps = ["WATCH app:w", "GET app:w", "MULTI", "INCR app:n", "INCR app:m", "EXEC"];
     let right = ["+OK\r\n", "$-1\r\n", "+OK\r\n", "+QUEUED\r\n", "+QUEUED\r\n"];
+    wait_for_service(&mut client);
     // Killed before the step of this number, and whether it is back before that step.
     for (killed, back) in (1..steps.len()).flat_map(|step| [(step, true), (step, false)]) {
         let what = format!("killed before {}, back: {back}", steps[killed]);
         for (step, right) in steps[..killed].iter().zip(right) {
             assert_eq!(client.ask(step), right, "{what}: {step}");
         }
+        let seen = proxy.log().len();
         redis.kill();
+        wait_for("the end of both links", || {
+            let log = proxy.log();
+            let ended = log[seen..].iter().filter(|line| line.contains("upstream closed the connection"));
+            (ended.count() == 2).then_some(())
+        });
         if back {
             redis.start_again();
         }
