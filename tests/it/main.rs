@@ -16,6 +16,7 @@
 //! - `executed`: random users and commands, executed on both sides, replies compared
 //! - `explain`: `redkeep explain`, its suggestions tried on a real Redis
 //! - `failure`: upstream killed, restarted, hung
+//! - `faults`: the fault matrix
 //! - `large_values`: 512 MiB, a million arguments: bounded memory, nobody stalled
 //! - `legacy`: an upstream with a password, without ACL files, with renamed commands
 //! - `limits`: clients that misbehave
@@ -53,8 +54,8 @@ mod evil;
 mod executed;
 mod explain;
 mod failure;
-mod large_values;
 mod faults;
+mod large_values;
 mod leak;
 mod leases;
 mod legacy;
