@@ -1,5 +1,5 @@
-//! How a connection is noticed whose other end has gone without a word: a machine without power, a cut cable, a firewall
-//! that forgot it. For both sides: nothing else would tell, as long as nobody has anything to say.
+//! How a connection is noticed whose other end has gone without a word: a machine without power, a cut cable, a
+//! firewall that forgot it. For both sides: nothing else would tell, as long as nobody has anything to say.
 
 use std::io;
 use std::time::Duration;

@@ -160,8 +160,8 @@ impl Sink for Nobody {
 }
 
 impl Link {
-    /// Starts a link that sessions share, and the task that drives it on this worker. `on_dialled` is told of each attempt
-    /// to connect whether it succeeded.
+    /// Starts a link that sessions share, and the task that drives it on this worker. `on_dialled` is told of each
+    /// attempt to connect whether it succeeded.
     pub fn open(settings: Rc<Settings>, key: LinkKey, on_dialled: impl Fn(bool) + 'static) -> Rc<Link> {
         Link::new(key, None).start(settings, on_dialled)
     }

@@ -116,7 +116,7 @@ fn a_session_that_panics_leaves_worker_links_and_leases_in_order() {
         let (mut client, stream) = tokio::io::duplex(1024);
         let honest = admit(&worker, stream, 1);
         get(&mut client, "first").await;
-        // With a reply to come on the shared link; with a link of its own, in a transaction and in a command that blocks.
+        // With a reply to come on the shared link; on a link of its own, in a transaction or a command that blocks.
         let ends: [&'static [u8]; 3] =
             [b"GET lost\r\nGET lost\r\n", b"MULTI\r\nGET lost\r\n", b"BLPOP lost 0\r\n"];
         for (number, bytes) in (2..).zip(ends) {

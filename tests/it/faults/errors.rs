@@ -57,7 +57,7 @@ fn loading_busy_misconf_and_oom_are_the_upstreams_own_words() {
     assert!(text(&other.read_reply()).starts_with("-ERR "));
     assert_eq!(app.ask("GET k"), "$1\r\n1\r\n");
 
-    // A restart with much to load.
+    // Much to load, as after a restart.
     assert_eq!(direct.ask("DEBUG POPULATE 6000 loaded 200"), "+OK\r\n");
     assert_eq!(direct.ask("CONFIG SET key-load-delay 1000"), "+OK\r\n");
     other.send(&["DEBUG", "RELOAD"]);

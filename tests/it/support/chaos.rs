@@ -1,7 +1,7 @@
 //! A network that misbehaves when told to: a proxy on a port of its own, before a server's Unix socket or port.
 //!
-//! What it does to bytes can be changed while connections are open: delay, tiny pieces, few bytes a second, nothing at all.
-//! A connection can be cut at an exact byte of its answers, found by a [`Chaos::cut`] mark in what was asked.
+//! What it does to bytes can be changed while connections are open: delay, tiny pieces, few bytes a second, nothing at
+//! all. A connection can be cut at an exact byte of its answers, found by a [`Chaos::cut`] mark in what was asked.
 
 use std::collections::HashMap;
 use std::io;
