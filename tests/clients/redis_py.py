@@ -1,38 +1,16 @@
 #!/usr/bin/env python3
 """Acceptance of redis-py: does a typical application notice that Redkeep is there?
 
-Speaks TLS to one address as one user and does what applications do. Nothing in here knows of the proxy: the same
-script passes against a real Redis with the same user (self_test.sh proves it), so what fails is the proxy's fault.
-
-Every option has an environment variable; the password is never an argument.
-
-  --host      REDKEEP_TEST_HOST      default 127.0.0.1
-  --port      REDKEEP_TEST_PORT
-  --ca        REDKEEP_TEST_CA        the certificate authority's file
-  --user      REDKEEP_TEST_USER
-              REDKEEP_TEST_PASSWORD  or --password-file FILE
-  --prefix    REDKEEP_TEST_PREFIX    the keys that the user may touch start with it, such as "app:"
-  --forbidden REDKEEP_TEST_FORBIDDEN a key that the user may not touch
-
-The user needs `on ~PREFIX* +@all -@dangerous`, and the default user must need a password or be off.
-
-Prints a line per step and `N passed, M failed`; exits with 1 if a step failed, 2 for wrong usage.
+Speaks TLS to one address as one user and does what applications do; acceptance.py has the options. The user needs
+`on ~PREFIX* &PREFIX* +@all -@dangerous`, and the default user must need a password or be off.
 """
 
-import argparse
 import asyncio
 import os
-import secrets
-import sys
 import time
-import traceback
-import warnings
-from urllib.parse import quote
 
 import redis
 import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     ExecAbortError,
@@ -41,100 +19,7 @@ from redis.exceptions import (
     WatchError,
 )
 
-# Applications still pass retry_on_timeout, which newer versions call deprecated.
-warnings.filterwarnings("ignore", category=DeprecationWarning)
-
-# redis-py reads the system's certificates for every connection, beside the authority it is given. That costs more than
-# the handshake, and fifty connections of a loaded machine would run into their time-outs; it changes nothing else.
-os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
-
-# One hanging step must not hang the run; longer than any timeout inside a step.
-STEP_TIMEOUT = 30
-
-STEPS = []
-
-
-def step(name):
-    """Registers a coroutine function that takes the Settings as a step."""
-
-    def register(function):
-        STEPS.append((name, function))
-        return function
-
-    return register
-
-
-class Settings:
-    """Where to connect and as whom; makes clients and key names."""
-
-    def __init__(self, options):
-        self.host = options.host
-        self.port = options.port
-        self.ca = options.ca
-        self.user = options.user
-        self.password = options.password
-        self.forbidden = options.forbidden
-        self.prefix = options.prefix
-        self.run = secrets.token_hex(4)
-        self.last = 0
-
-    def key(self, name):
-        """A key of this run that the user may touch, new at every call."""
-        self.last += 1
-        return f"{self.prefix}{self.run}:{self.last}:{name}"
-
-    def arguments(self, **changes):
-        """The keyword arguments of a client, as an application would have them."""
-        arguments = {
-            "host": self.host,
-            "port": self.port,
-            "ssl": True,
-            "ssl_ca_certs": self.ca,
-            "username": self.user,
-            "password": self.password or None,
-            "decode_responses": True,
-            "retry_on_timeout": True,
-            "socket_timeout": 5,
-            "socket_connect_timeout": 5,
-            "health_check_interval": 30,
-        }
-        arguments.update(changes)
-        return arguments
-
-    def client(self, **changes):
-        """An asyncio client with a pool of its own; use it in `async with`."""
-        return redis.asyncio.Redis(**self.arguments(**changes))
-
-    def hasty_client(self, **changes):
-        """A client that does not try again: redis-py retries a refused login for seconds."""
-        return self.client(retry=Retry(NoBackoff(), 0), **changes)
-
-    def sync_client(self, **changes):
-        """A blocking client with a pool of its own; use it in `with`."""
-        return redis.Redis(**self.arguments(**changes))
-
-    def url(self):
-        """The rediss:// form of the same settings."""
-        login = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
-        return f"rediss://{login}@{self.host}:{self.port}/0?ssl_ca_certs={quote(self.ca, safe='')}"
-
-
-def same(found, wanted, what="reply"):
-    """Fails the step if a reply is not what it must be, type included."""
-    if type(found) is not type(wanted) or found != wanted:
-        raise AssertionError(f"{what}: wanted {wanted!r}, got {found!r}")
-
-
-async def raises(kind, awaitable, containing=""):
-    """Fails the step unless exactly this error comes, with this text in it; gives the error back."""
-    try:
-        reply = await awaitable
-    except kind as error:
-        if containing not in str(error):
-            raise AssertionError(f"wanted {containing!r} in the error, got {error!r}") from error
-        return error
-    raise AssertionError(f"wanted {kind.__name__}, got the reply {reply!r}")
-
+from acceptance import cancel, main, next_message, raises, same, step
 
 # === Commands ===
 
@@ -275,6 +160,19 @@ async def pipeline(settings):
         await client.delete(*(f"{key}:{number}" for number in range(50)))
 
 
+@step("pipelines of 10,000 commands, with a transaction and without, in RESP2 and RESP3")
+def large_pipelines(settings):
+    for protocol in (2, 3):
+        key = settings.key("pipeline")
+        with settings.sync_client(protocol=protocol) as client:
+            for transaction in (False, True):
+                with client.pipeline(transaction=transaction) as pipe:
+                    for number in range(5_000):
+                        pipe.set(key, number).get(key)
+                    same(pipe.execute(), [r for n in range(5_000) for r in (True, str(n))])
+            client.delete(key)
+
+
 @step("a refused command in a pipeline fails alone")
 async def pipeline_with_refusal(settings):
     key = settings.key("pipeline")
@@ -385,8 +283,7 @@ async def blocking_abandoned(settings):
         client = settings.client(single_connection_client=True)
         waiting = asyncio.create_task(client.blpop([key], timeout=0))
         await asyncio.sleep(0.2)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
+        await cancel(waiting)
         await client.connection_pool.disconnect(inuse_connections=True)
         await client.aclose()
         await asyncio.sleep(0.3)
@@ -578,14 +475,6 @@ async def sync_client(settings):
 # === Publish and subscribe ===
 
 
-async def next_message(pubsub):
-    """The next message or confirmation as (type, pattern, channel, data)."""
-    message = await pubsub.get_message(timeout=5)
-    if message is None:
-        raise AssertionError("no message came")
-    return message["type"], message["pattern"], message["channel"], message["data"]
-
-
 async def pubsub_works(settings, protocol):
     channel, pattern = settings.key("channel"), f"{settings.prefix}*"
     async with settings.client(protocol=protocol) as publisher, settings.client(protocol=protocol) as client:
@@ -627,24 +516,35 @@ async def pubsub_forbidden(settings):
         await raises(NoPermissionError, pubsub.get_message(timeout=5))
 
 
-@step("a thread that runs a blocking subscriber")
-async def pubsub_thread(settings):
-    channel = settings.key("thread")
+@step("a thread that calls back for channels and patterns, in RESP2 and RESP3")
+def pubsub_thread(settings):
+    for protocol in (2, 3):
+        heard = []
 
-    def listen():
-        with settings.sync_client() as client, client.pubsub(ignore_subscribe_messages=True) as pubsub:
-            heard = []
-            pubsub.subscribe(**{channel: lambda message: heard.append(message["data"])})
-            thread = pubsub.run_in_thread(sleep_time=0.01)
-            deadline = time.monotonic() + 10
-            while len(heard) < 3 and time.monotonic() < deadline:
-                client.publish(channel, "heard")
-                time.sleep(0.05)
-            thread.stop()
-            thread.join(5)
-            return heard[:3]
+        def hear(message):
+            heard.append((message["type"], message["channel"], message["data"]))
 
-    same(await asyncio.to_thread(listen), ["heard"] * 3)
+        # A user with `&app:*` may subscribe to exactly this pattern.
+        channel, pattern = settings.key("thread"), f"{settings.prefix}*"
+        with settings.sync_client(protocol=protocol) as client:
+            with client.pubsub(ignore_subscribe_messages=True) as pubsub:
+                pubsub.subscribe(**{channel: hear})
+                pubsub.psubscribe(**{pattern: hear})
+                thread = pubsub.run_in_thread(sleep_time=0.01)
+                deadline = time.monotonic() + 10
+                while client.publish(channel, "ready") < 2:
+                    assert time.monotonic() < deadline, "nobody has subscribed"
+                    time.sleep(0.01)
+                for number in range(100):
+                    same(client.publish(channel, number), 2)
+                while len([data for *_, data in heard if data != "ready"]) < 200:
+                    assert time.monotonic() < deadline, f"only {len(heard)} messages came"
+                    time.sleep(0.01)
+                thread.stop()
+                thread.join(5)
+        for kind in ("message", "pmessage"):
+            got = [message for message in heard if message[0] == kind and message[2] != "ready"]
+            same(got, [(kind, channel, str(number)) for number in range(100)])
 
 
 @step("the blocking client from a rediss:// URL")
@@ -662,58 +562,5 @@ async def async_url(settings):
         await client.delete(key)
 
 
-# === The run ===
-
-
-def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    env = os.environ.get
-    parser.add_argument("--host", default=env("REDKEEP_TEST_HOST", "127.0.0.1"))
-    parser.add_argument("--port", type=int, default=env("REDKEEP_TEST_PORT"))
-    parser.add_argument("--ca", default=env("REDKEEP_TEST_CA"))
-    parser.add_argument("--user", default=env("REDKEEP_TEST_USER"))
-    parser.add_argument("--password-file")
-    parser.add_argument("--prefix", default=env("REDKEEP_TEST_PREFIX", "app:"))
-    parser.add_argument("--forbidden", default=env("REDKEEP_TEST_FORBIDDEN", "forbidden:key"))
-    parser.add_argument("--only", metavar="TEXT", default="", help="only the steps whose name contains TEXT")
-    options = parser.parse_args()
-
-    options.password = env("REDKEEP_TEST_PASSWORD")
-    if options.password_file:
-        with open(options.password_file, encoding="utf-8") as file:
-            options.password = file.read().rstrip("\n")
-    for name in ("port", "ca", "user", "password"):
-        if not getattr(options, name):
-            parser.error(f"no {name} was given (REDKEEP_TEST_{name.upper()})")
-    if not os.path.exists(options.ca):
-        parser.error(f"{options.ca}: no such file")
-    return options
-
-
-async def main():
-    options = parse_arguments()
-    settings = Settings(options)
-    # What a failed step leaves running is not worth a page of traceback: its own line tells.
-    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-    passed = failed = 0
-    for name, function in STEPS:
-        if options.only not in name:
-            continue
-        begun = time.monotonic()
-        try:
-            await asyncio.wait_for(function(settings), STEP_TIMEOUT)
-        except Exception as error:  # noqa: BLE001, a step may fail in any way and the next one still runs
-            failed += 1
-            places = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == __file__]
-            line = f" (line {', '.join(map(str, places[1:]))})" if places[1:] else ""
-            text = f"no end after {STEP_TIMEOUT} s" if isinstance(error, asyncio.TimeoutError) else str(error)
-            print(f"FAILED  {name}{line}: {type(error).__name__}: {text}", flush=True)
-        else:
-            passed += 1
-            print(f"ok  {name}  [{time.monotonic() - begun:.2f} s]", flush=True)
-    print(f"{passed} passed, {failed} failed")
-    return 0 if passed and not failed else 1
-
-
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    main(__doc__)
