@@ -6,7 +6,7 @@
 //! - `acl_oracle`: random rules, each decision compared with `ACL DRYRUN`
 //! - `acl_text`: random rules, each line compared with `ACL LIST` and `ACL GETUSER`
 //! - `check`: `redkeep check` on broken configurations
-//! - `clients`: redis-cli, redis-benchmark, redis-py, the `redis` crate (0.24 and newest)
+//! - `clients`: redis-cli, redis-benchmark, redis-py, Celery, RQ, the crates `redis` (0.24 and newest) and `fred`
 //! - `compat`: replies compared with a real Redis that has the same ACL
 //! - `databases`: users of some databases, compared with a real Valkey that has the same ACL
 //! - `demo`: the scene of `make run`

@@ -116,14 +116,14 @@ fn fred_gives_each_of_many_tasks_its_own_reply_while_one_blocks() {
             let (client, blocked) =
                 (connected(&proxy, version.clone()).await, connected(&proxy, version).await);
             let list = unique("app:list");
-            let waiting = tokio::spawn({
+            let waiting = tokio::task::spawn_local({
                 let list = list.clone();
                 async move { blocked.blpop::<(String, String), _>(list, 5.0).await }
             });
             let tasks: Vec<_> = (0..100)
                 .map(|number| {
                     let client = client.clone();
-                    tokio::spawn(async move {
+                    tokio::task::spawn_local(async move {
                         let key = format!("app:task:{number}");
                         for _ in 0..10 {
                             let () = client.set(&key, number, None, None, false).await.unwrap();
@@ -239,7 +239,7 @@ fn fred_with_a_wrong_password_is_refused() {
                 config.password = Some("wrong".to_owned());
                 config.fail_fast = true;
             });
-            let error = builder.build().unwrap().init().await.err().expect("a refused login");
+            let error = builder.build().unwrap().init().await.expect_err("a refused login");
             assert_eq!(error.kind(), &ErrorKind::Auth, "{error}");
         }
     });

@@ -34,6 +34,8 @@ fn tls_args(proxy: &Proxy) -> Vec<String> {
     ["-h", "127.0.0.1", "-p", &port, "--tls", "--cacert", &ca].map(str::to_owned).to_vec()
 }
 
+/// Runs a future to its end, with the tasks that it spawns locally.
 fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, future)
 }

@@ -73,8 +73,7 @@ fn redis_7_4() -> Option<PathBuf> {
         name.starts_with("Redis ") && version >= wanted
     });
     if found.is_none() {
-        // `make setup` brings one for x86-64.
-        assert!(!cfg!(target_arch = "x86_64"), "no Redis of 7.4 or later: make setup");
+        // `make setup` brings one for x86-64; `all` fails where it has not.
         eprintln!("no Redis that redis-py caches from: the installed one is older than 7.4");
     }
     found

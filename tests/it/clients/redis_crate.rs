@@ -7,7 +7,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
 use super::block_on;
-use crate::support::{Proxy, Redis, SOON, unique};
+use crate::support::{Proxy, Redis, SOON, pause, unique};
 
 /// What the next two tests do with their client; a macro, since the two versions of the crate share no type.
 macro_rules! exercise {
@@ -113,7 +113,7 @@ fn one_connection_of_the_redis_crate_gives_each_of_many_tasks_its_own_reply() {
             let tasks: Vec<_> = (0..100)
                 .map(|number: i64| {
                     let mut connection = connection.clone();
-                    tokio::spawn(async move {
+                    tokio::task::spawn_local(async move {
                         let key = unique("app:task");
                         let () = connection.set(&key, number).await.unwrap();
                         for turn in 1..=5 {
@@ -168,7 +168,7 @@ fn blocking_connections_of_the_redis_crate_watch_pop_and_subscribe() {
 
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| one.blpop::<_, (String, String)>(&list, 5.0).unwrap());
-            std::thread::sleep(Duration::from_millis(50));
+            pause(Duration::from_millis(50));
             let () = two.rpush(&list, "job").unwrap();
             assert_eq!(waiting.join().unwrap(), (list.clone(), "job".to_owned()));
         });
