@@ -1,4 +1,5 @@
-//! The `fred` crate, which opens with an inline HELLO, and asks INFO for the server's version.
+//! The `fred` crate, which opens with an inline HELLO. It asks INFO for the server's version, and does without the
+//! answer where a user may not have it, as here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,21 +12,14 @@ use tokio::sync::broadcast::Receiver;
 use tokio::time::timeout;
 
 use super::block_on;
-use crate::support::proxy::USERS;
 use crate::support::{Proxy, Redis, SOON, unique};
 
 const VERSIONS: [RespVersion; 2] = [RespVersion::RESP2, RespVersion::RESP3];
 
-/// A proxy whose user `fred` has what an application with fred needs.
-fn proxy(redis: &Redis) -> Proxy {
-    let users = format!("{USERS}user fred on >secret ~app:* &app:* +@all -@dangerous +info\n");
-    Proxy::with_users(redis, &users, "")
-}
-
 fn builder(proxy: &Proxy, version: RespVersion) -> Builder {
     let tls: Arc<ClientConfig> = proxy.certs.client_config(false);
     let mut builder = Builder::from_config(Config {
-        username: Some("fred".to_owned()),
+        username: Some("app".to_owned()),
         password: Some("secret".to_owned()),
         server: ServerConfig::new_centralized("localhost", proxy.port(0)),
         tls: Some(TlsConnector::from(ClientConfig::clone(&tls)).into()),
@@ -72,7 +66,7 @@ async fn hears(messages: &mut Receiver<Message>, kind: MessageKind, channel: &st
 #[test]
 fn fred_sends_commands_pipelines_and_transactions() {
     let redis = Redis::start(&[]);
-    let proxy = proxy(&redis);
+    let proxy = Proxy::standard(&redis);
     block_on(async {
         for version in VERSIONS {
             let client = connected(&proxy, version).await;
@@ -110,7 +104,7 @@ fn fred_sends_commands_pipelines_and_transactions() {
 #[test]
 fn fred_gives_each_of_many_tasks_its_own_reply_while_one_blocks() {
     let redis = Redis::start(&[]);
-    let proxy = proxy(&redis);
+    let proxy = Proxy::standard(&redis);
     block_on(async {
         for version in VERSIONS {
             let (client, blocked) =
@@ -146,7 +140,7 @@ fn fred_gives_each_of_many_tasks_its_own_reply_while_one_blocks() {
 #[test]
 fn fred_subscribes_and_subscribes_again_by_itself_when_it_was_disconnected() {
     let redis = Redis::start(&[]);
-    let proxy = proxy(&redis);
+    let proxy = Proxy::standard(&redis);
     block_on(async {
         for version in VERSIONS {
             let (one, two) = (unique("app:channel"), unique("app:channel"));
@@ -166,7 +160,7 @@ fn fred_subscribes_and_subscribes_again_by_itself_when_it_was_disconnected() {
             hears(&mut messages, MessageKind::PMessage, &two, "third").await;
 
             let mut admin = proxy.tls().login("admin", "secret");
-            assert_eq!(admin.ask("CLIENT KILL USER fred SKIPME yes"), ":2\r\n");
+            assert_eq!(admin.ask("CLIENT KILL USER app SKIPME yes"), ":2\r\n");
             // Both connect again, and the subscriber to what it still had: one channel and the pattern.
             reaches(&publisher, &one, "back", 2).await;
             hears(&mut messages, MessageKind::Message, &one, "back").await;
@@ -183,7 +177,7 @@ fn fred_subscribes_and_subscribes_again_by_itself_when_it_was_disconnected() {
 #[test]
 fn fred_is_told_what_has_changed_of_what_it_caches() {
     let redis = Redis::start(&[]);
-    let proxy = proxy(&redis);
+    let proxy = Proxy::standard(&redis);
     block_on(async {
         let (client, other) =
             (connected(&proxy, RespVersion::RESP3).await, connected(&proxy, RespVersion::RESP3).await);
@@ -207,7 +201,7 @@ fn fred_is_told_what_has_changed_of_what_it_caches() {
 #[test]
 fn fred_comes_back_after_the_restart_of_the_upstream() {
     let mut redis = Redis::start(&[]);
-    let proxy = proxy(&redis);
+    let proxy = Proxy::standard(&redis);
     block_on(async {
         let client = connected(&proxy, RespVersion::RESP3).await;
         let key = unique("app:restart");
@@ -231,7 +225,7 @@ fn fred_comes_back_after_the_restart_of_the_upstream() {
 #[test]
 fn fred_with_a_wrong_password_is_refused() {
     let redis = Redis::start(&[]);
-    let proxy = proxy(&redis);
+    let proxy = Proxy::standard(&redis);
     block_on(async {
         for version in VERSIONS {
             let mut builder = builder(&proxy, version);
