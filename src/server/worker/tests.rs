@@ -76,7 +76,7 @@ fn worker(server: &Server, leases: Arc<Semaphore>) -> Rc<Worker> {
         shared: Rc::new(Shared {
             live: users.live().clone(),
             users,
-            clients: Arc::default(),
+            clients: Arc::new(Clients::new(crate::session::Limits::DEFAULT)),
             pool: Pool::new(server.settings(), leases, Arc::default()),
             draining: Cell::new(false),
         }),
