@@ -222,7 +222,8 @@ pub enum Databases {
 pub enum Affinity {
     /// Leaves no state on the link: any shared link.
     Shared,
-    /// Blocks, or runs code: a link of the session's own for this one command.
+    /// Blocks, runs code, or may break the protocol with its reply (FUNCTION LOAD): a link of the session's own
+    /// for this one command.
     LeasedForCommand,
     /// Begins, continues or ends a state of the link (MULTI, WATCH, …): a link of the session's own until the
     /// state ends.

@@ -265,8 +265,10 @@ pub static ROWS: &[Row] = &[
     row!("function|help", 2, LOADING | STALE, c::SCRIPTING, [], Shared),
     row!("function|kill", 2, NOSCRIPT | ALLOW_BUSY, c::SCRIPTING, [], Shared),
     row!("function|list", -2, NOSCRIPT, c::SCRIPTING, [], Shared),
-    row!("function|load", -3, WRITE | DENYOOM | NOSCRIPT, c::SCRIPTING, [], Shared),
-    row!("function|restore", -3, WRITE | DENYOOM | NOSCRIPT, c::SCRIPTING, [], Shared),
+    // Their errors repeat pieces of the library, line breaks included, which look like replies of their own (7.0.15,
+    // 8.2.3, Valkey 9.1.2): nobody else may wait on that link.
+    row!("function|load", -3, WRITE | DENYOOM | NOSCRIPT, c::SCRIPTING, [], LeasedForCommand),
+    row!("function|restore", -3, WRITE | DENYOOM | NOSCRIPT, c::SCRIPTING, [], LeasedForCommand),
     row!("function|stats", 2, NOSCRIPT | ALLOW_BUSY, c::SCRIPTING, [], Shared),
     row!("geoadd", -5, WRITE | DENYOOM, c::GEO, [key(W, 1)], Shared),
     row!("geodist", -4, READONLY, c::GEO, [key(R, 1)], Shared),

@@ -4,8 +4,8 @@
 //! memory by an announced number, and never look at a byte twice (but for one header of at most 22 bytes that
 //! arrived in pieces). A reply need not be in memory as a whole: what was looked at may be passed on and dropped. What is inside a bulk or a line is not judged: replies are forwarded raw, and scripts may put
 //! anything there (`(abc` for a big number, `,-nan`, an empty status, a status of megabytes: redis 7.0.15). What is
-//! judged is framing: exact CRLF, no lone CR or LF in a line (Redis replaces them by spaces, also in scripts' errors),
-//! canonical lengths.
+//! judged is framing: exact CRLF, no lone CR or LF in a line (Redis replaces them by spaces, but for errors of
+//! FUNCTION LOAD and, in 8.2, of scripts, whose ends nobody can tell), canonical lengths.
 //!
 //! Called by a link after each read. An error poisons the link: its replies can no longer be told apart.
 //! Streamed types (`$?`, `*?`) are refused, as Redis never sends them.

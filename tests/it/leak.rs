@@ -159,3 +159,53 @@ fn no_command_leaves_anything_behind_on_a_link_for_the_next_client() {
         proxy.assert_no_panic();
     }
 }
+
+/// Requests whose error repeats a piece of the request with its line breaks, on some servers or all (7.0.15, 8.2.3,
+/// Valkey 9.1.2: libraries that do not compile; 8.2.3: errors of scripts). What is behind a break looks like a reply.
+const BREAKING: &[&[&str]] = &[
+    &["FUNCTION", "LOAD", "#!lua name=l\nreturn 'x' 'a\\r\\n+foreign'"],
+    &["FUNCTION", "LOAD", "#!lua name=l\nreturn 'x' [[a\n+foreign]]"],
+    &["FUNCTION", "LOAD", "#!lua name=l\nreturn redis['a\\r\\n+foreign']"],
+    &["EVAL", "error('a\\r\\n+foreign')", "0"],
+    &["EVAL", "return _G['a\\r\\n+foreign\\r\\n+foreign']", "0"],
+    // What is behind the break comes late.
+    &["EVAL", "error('a\\r\\n+foreign' .. string.rep('x', 1000000))", "0"],
+    &["FUNCTION", "LOAD", "#!lua name=l\nredis['a\\r\\n+foreign' .. string.rep('x', 1000000)]()"],
+];
+
+#[test]
+fn errors_of_the_server_with_line_breaks_inside_reach_nobody_else() {
+    for program in all() {
+        let redis = Redis::start_program(&program, &[]);
+        let proxy = Proxy::start(|dir, _| {
+            let users = dir.write("users.acl", USERS);
+            format!(
+                "listeners:\n  - bind: 127.0.0.1:0\nupstream:\n  address: unix:{}\nacl:\n  file: {}\nworkers: 1\n",
+                redis.socket().display(),
+                users.display()
+            )
+        });
+        let mut author = Client::tcp(proxy.port(0)).login("admin", "secret");
+        let mut other = Client::tcp(proxy.port(0)).login("admin", "secret");
+        assert_eq!(author.ask("MSET author his other mine"), "+OK\r\n");
+        assert_eq!(author.ask("RPUSH list 7"), ":1\r\n");
+        for request in BREAKING {
+            for _ in 0..10 {
+                author.send(request);
+                author.send(&["GET", "author"]);
+                for _ in 0..3 {
+                    other.send(&["GET", "other"]);
+                }
+                let shown = format!("{program:?}: {request:?}");
+                let error = text(&author.read_reply());
+                assert!(error.starts_with("-ERR") || error.starts_with("-INDOUBT"), "{shown}: {error}");
+                assert_eq!(text(&author.read_reply()), "$3\r\nhis\r\n", "{shown}");
+                for _ in 0..3 {
+                    assert_eq!(text(&other.read_reply()), "$4\r\nmine\r\n", "{shown}");
+                }
+                assert_eq!(other.ask("SORT list"), "*1\r\n$1\r\n7\r\n", "{shown}: on a leased link");
+            }
+        }
+        proxy.assert_no_panic();
+    }
+}
