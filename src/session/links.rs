@@ -56,18 +56,23 @@ impl Links {
     ) -> Pick {
         let needed = route == Route::Leased || state.holds_link();
         let leased = needed || self.heavy > 0;
+        // On its way back, a lease stays in the database and protocol of the requests that it was for.
+        let fits = |lease: &Rc<Link>| state.holds_link() || lease.key() == state.link_key();
         let target = match &self.lease {
-            Some(lease) if leased => lease.clone(),
-            None if leased && !settled => return Pick::Settle,
-            None if leased => match self.new_lease(pool, state.link_key()) {
-                Lease::Link(link) => self.lease.insert(link).clone(),
-                Lease::Down => return Pick::None(NOT_SENT),
-                Lease::Busy if needed => return self.wait(pool, outbox),
-                Lease::Busy => {
-                    self.heavy = 0;
-                    return self.pick(pool, state, route, settled, outbox);
+            Some(lease) if leased && fits(lease) => lease.clone(),
+            _ if leased && !settled => return Pick::Settle,
+            _ if leased => {
+                self.end_lease(pool);
+                match self.new_lease(pool, state.link_key()) {
+                    Lease::Link(link) => self.lease.insert(link).clone(),
+                    Lease::Down => return Pick::None(NOT_SENT),
+                    Lease::Busy if needed => return self.wait(pool, outbox),
+                    Lease::Busy => {
+                        self.heavy = 0;
+                        return self.pick(pool, state, route, settled, outbox);
+                    }
                 }
-            },
+            }
             _ => match pool.shared(state.link_key(), state.id.0) {
                 Some(link) => link,
                 None => return Pick::None(NOT_SENT),
