@@ -150,6 +150,8 @@ pub(super) struct Slot {
     pub(super) expect: Expect,
     /// If the reply is no error, neither transaction nor watches are left.
     ends_transaction: bool,
+    /// The request runs code, or may load some.
+    code: bool,
 }
 
 /// Where the replies to Redkeep's own requests go.
@@ -249,8 +251,8 @@ impl Link {
     /// Puts a leased link to rest until another session needs one: its permit is given back. False if it cannot be used
     /// again, because a session may have left something on it; then it must be closed.
     ///
-    /// Clean is a link on which nothing but plain commands, commands that block and transactions were run, whose
-    /// replies have all come, and whose transactions have ended.
+    /// Clean is a link on which nothing but plain commands, commands that block, code that did not fail and
+    /// transactions without code were run, whose replies have all come, and whose transactions have ended.
     #[must_use]
     pub fn rest(&self) -> bool {
         let mut inner = self.inner.borrow_mut();
@@ -352,13 +354,14 @@ impl Link {
         }
         let ends_transaction =
             expect == Expect::Reply && matches!(&*judged.spec().name, "exec" | "discard" | "unwatch");
+        let code = judged.spec().scripting;
         match whole {
             Some(whole) if std::ptr::eq(judged.wire(), &**whole) => {
-                inner.append_slot(sink, expect, ends_transaction);
+                inner.append_slot(sink, expect, ends_transaction, code);
                 inner.outgoing.share(whole.clone());
             }
             _ => {
-                inner.append_slot(sink, expect, ends_transaction);
+                inner.append_slot(sink, expect, ends_transaction, code);
                 inner.outgoing.copy(judged.wire());
             }
         }
@@ -480,16 +483,16 @@ impl Inner {
     }
 
     fn append(&mut self, wire: &[u8], sink: Rc<dyn Sink>, expect: Expect) {
-        self.append_slot(sink, expect, false);
+        self.append_slot(sink, expect, false, false);
         self.outgoing.copy(wire);
     }
 
     /// Makes the slot of a request whose bytes are appended next.
-    fn append_slot(&mut self, sink: Rc<dyn Sink>, expect: Expect, ends_transaction: bool) {
+    fn append_slot(&mut self, sink: Rc<dyn Sink>, expect: Expect, ends_transaction: bool, code: bool) {
         if self.slots.is_empty() {
             self.progress = Instant::now();
         }
-        self.slots.push_back(Slot { sink, start: self.end(), expect, ends_transaction });
+        self.slots.push_back(Slot { sink, start: self.end(), expect, ends_transaction, code });
         self.wake();
     }
 
@@ -501,7 +504,8 @@ impl Inner {
     /// Notes what a request on a leased link may leave behind.
     fn note_state(&mut self, judged: Judged<'_>, expect: Expect) {
         match judged.spec().affinity {
-            _ if expect == Expect::Queued => {}
+            // EXEC's reply may have such errors inside as [`Inner::answer`] is wary of.
+            _ if expect == Expect::Queued => self.stained |= judged.spec().scripting,
             Affinity::Shared | Affinity::LeasedForCommand => {}
             _ => match &*judged.spec().name {
                 "multi" | "watch" => self.transaction = Some(self.end()),
@@ -553,6 +557,8 @@ impl Inner {
     pub(super) fn answer(&mut self, kind: ReplyKind) -> Result<Rc<dyn Sink>, &'static str> {
         let slot = self.next_slot()?;
         (self.passing, self.passed) = (false, 0);
+        // Errors of code may have line breaks inside (FUNCTION LOAD; scripts in Redis 8.2): more may still come.
+        self.stained |= slot.code && kind == ReplyKind::Error;
         if slot.ends_transaction && kind != ReplyKind::Error {
             // Of those that began before it.
             self.transaction = self.transaction.filter(|start| *start > slot.start);

@@ -1,5 +1,7 @@
 //! MULTI, WATCH and blocking commands: each on a link of the session's own, and none of it reaches another client.
 
+use redkeep::resp::RequestBuf;
+
 use crate::support::client::text;
 use crate::support::proxy::USERS;
 use crate::support::{Client, Proxy, Redis, unique, wait_for};
@@ -134,6 +136,11 @@ fn a_clean_leased_link_serves_the_next_use_and_any_other_is_closed() {
         (&["SUBSCRIBE chan", "UNSUBSCRIBE chan"], 0),
         (&["MULTI", "SET k v", "NOSUCHCMD", "EXEC"], 0),
         (&["CLIENT TRACKING ON", "CLIENT TRACKING OFF"], 0),
+        // More of an error than its first line may still come.
+        (&["EVAL fails 0"], 0),
+        (&["FUNCTION LOAD fails"], 0),
+        (&["MULTI", "EVAL return(1) 0", "EXEC"], 0),
+        (&["EVAL return(1) 0"], 1),
         (&["MULTI", "EXEC"], 1),
     ] {
         let mut client = login();
@@ -149,4 +156,50 @@ fn a_clean_leased_link_serves_the_next_use_and_any_other_is_closed() {
         drop(other);
         wait_for("a clean start", || (links() == before).then_some(()));
     }
+}
+
+#[test]
+fn requests_in_one_write_run_in_the_database_and_protocol_that_was_chosen_before_them() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::standard(&redis);
+    let pipelines = [
+        ("SELECT 7|MULTI|SET k seven|EXEC|SELECT 0|MULTI|SET k zero|EXEC", 8),
+        (
+            "SELECT 7|EVAL return(redis.call('set','k','seven')) 0|SELECT 0|EVAL return(redis.call('set','k','zero')) 0",
+            4,
+        ),
+        ("SELECT 7|SET k seven|SORT none|SELECT 0|SORT none|WATCH k|SET k zero|UNWATCH", 8),
+        (
+            "SELECT 7|WATCH x|MULTI|SET k seven|DISCARD|SET k seven|SORT none|SELECT 0|MULTI|SET k zero|EXEC",
+            11,
+        ),
+    ];
+    for (pipeline, replies) in pipelines {
+        assert_eq!(redis.client().ask("FLUSHALL"), "+OK\r\n");
+        let mut client = proxy.plain().login("admin", "secret");
+        let requests: Vec<u8> = pipeline
+            .split('|')
+            .flat_map(|line| {
+                RequestBuf::from_args(&line.split(' ').collect::<Vec<_>>()).as_request().wire().to_vec()
+            })
+            .collect();
+        client.send_raw(&requests);
+        for _ in 0..replies {
+            let reply = client.read_reply();
+            assert!(!reply.starts_with(b"-"), "{pipeline}: {}", reply.escape_ascii());
+        }
+        assert_eq!(client.ask("GET k"), "$4\r\nzero\r\n", "{pipeline}");
+        assert_eq!(client.ask("SELECT 7"), "+OK\r\n");
+        assert_eq!(client.ask("GET k"), "$5\r\nseven\r\n", "{pipeline}");
+    }
+
+    let mut client = proxy.plain().login("admin", "secret");
+    assert_eq!(client.ask("HSET h a 1"), ":1\r\n");
+    let script = ["EVAL", "redis.setresp(3) return redis.call('hgetall', 'h')", "0"];
+    client.send(&script);
+    client.send(&["HELLO", "3"]);
+    client.send(&script);
+    assert_eq!(client.read_reply(), b"*2\r\n$1\r\na\r\n$1\r\n1\r\n");
+    assert!(client.read_reply().starts_with(b"%"));
+    assert_eq!(client.read_reply(), b"%1\r\n$1\r\na\r\n$1\r\n1\r\n", "in RESP3");
 }
