@@ -23,6 +23,7 @@
 //! - `modules`: commands that only the upstream knows
 //! - `pubsub`: subscriptions compared with a real Redis; revoked, flooded, cut off
 //! - `reload`: SIGHUP
+//! - `replay`: thousands of sequences over all types of data, on a direct connection and through the proxy
 //! - `replication`: a real replica that follows the upstream through the proxy
 //! - `syntax`: requests that Redis does not understand, in its words
 //! - `tls`: handshakes and client certificates
@@ -65,6 +66,7 @@ mod monitor;
 mod ownership;
 mod pubsub;
 mod reload;
+mod replay;
 mod replication;
 mod support;
 mod syntax;

@@ -91,7 +91,12 @@ impl Client {
     /// As [`Client::send`], but `None` if the connection is closed already.
     pub fn try_send<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Option<()> {
         let request = RequestBuf::from_args(args);
-        self.wire.write_all(request.as_request().wire()).ok()?;
+        self.try_send_raw(request.as_request().wire())
+    }
+
+    /// As [`Client::send_raw`], but `None` if the connection is closed already.
+    pub fn try_send_raw(&mut self, bytes: &[u8]) -> Option<()> {
+        self.wire.write_all(bytes).ok()?;
         self.wire.flush().ok()
     }
 
