@@ -5,7 +5,6 @@
 //! read first.
 
 use bytes::BytesMut;
-use tracing::info;
 
 use super::local::set_name;
 use super::replies::NOT_SENT;
@@ -125,7 +124,6 @@ fn login(policy: &Policy, state: &mut State, name: &[u8], password: &[u8], word:
         None => {
             let command = String::from_utf8_lossy(word).to_ascii_lowercase();
             state.note(LogReason::Auth, word, name, &command);
-            info!(client = state.ends.client, "login failed");
             false
         }
     }

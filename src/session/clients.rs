@@ -11,6 +11,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::limits::Limits;
+use super::pause::{Hold, Pause};
 use super::replication::Replication;
 use super::state::{Ends, SessionId, State};
 use crate::command::{CommandId, CommandTable};
@@ -23,6 +24,7 @@ pub struct Clients {
     /// Bytes that are held for all of them.
     held: AtomicUsize,
     all: Mutex<BTreeMap<u64, Arc<Client>>>,
+    pause: Pause,
 }
 
 /// One client, as others see it.
@@ -45,6 +47,7 @@ pub struct Client {
     held: AtomicUsize,
     evicted: AtomicBool,
     blocked: AtomicBool,
+    paused: AtomicBool,
     killed: AtomicBool,
     unblock: AtomicU8,
     task: OnceLock<Waker>,
@@ -65,6 +68,7 @@ pub struct Card {
     /// Commands that its transaction has queued, and their bytes.
     queued: Option<(usize, usize)>,
     no_evict: bool,
+    no_touch: bool,
     monitoring: bool,
     /// It follows the upstream as a replica.
     pub replica: bool,
@@ -84,13 +88,15 @@ pub struct Moment<'a> {
 }
 
 /// What a turn of the session's loop tells about it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Turn {
     /// It has handled a request.
     pub(super) active: bool,
     pub(super) input: usize,
     pub(super) output: usize,
     pub(super) blocked: bool,
+    /// CLIENT PAUSE holds its next command back.
+    pub(super) paused: bool,
 }
 
 /// How CLIENT UNBLOCK ends a command that blocks.
@@ -124,7 +130,13 @@ const GRAIN: usize = 4096;
 impl Clients {
     /// Nobody yet.
     pub fn new(limits: Limits) -> Self {
-        Clients { since: Instant::now(), limits, held: AtomicUsize::default(), all: Mutex::default() }
+        Clients {
+            since: Instant::now(),
+            limits,
+            held: AtomicUsize::default(),
+            all: Mutex::default(),
+            pause: Pause::default(),
+        }
     }
 
     /// What they are held to.
@@ -156,6 +168,7 @@ impl Clients {
             held: AtomicUsize::default(),
             evicted: AtomicBool::default(),
             blocked: AtomicBool::default(),
+            paused: AtomicBool::default(),
             killed: AtomicBool::default(),
             unblock: AtomicU8::default(),
             task: OnceLock::new(),
@@ -167,6 +180,27 @@ impl Clients {
     /// All clients but those that were killed, the oldest first.
     pub fn all(&self) -> Vec<Arc<Client>> {
         lock(&self.all).values().filter(|client| !client.is_killed()).cloned().collect()
+    }
+
+    /// CLIENT PAUSE: for so many milliseconds, of all commands or of those that write.
+    pub fn pause(&self, milliseconds: u64, all: bool) {
+        let now = self.now();
+        self.pause.begin(now, now.saturating_add(milliseconds), all);
+    }
+
+    /// CLIENT UNPAUSE, from any thread.
+    pub fn unpause(&self) {
+        self.pause.end();
+        self.all().iter().for_each(|client| client.wake());
+    }
+
+    /// What CLIENT PAUSE holds back now, and for how long.
+    pub(super) fn hold(&self) -> (Hold, Duration) {
+        if self.pause.is_set() { self.pause.hold(self.now()) } else { (Hold::Nothing, Duration::ZERO) }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Ends the clients that hold most until the others hold no more than is allowed. Spared are those who asked for it
@@ -287,7 +321,7 @@ impl Client {
             idle: age.saturating_sub(self.active.load(Ordering::Relaxed)),
             input: self.input.load(Ordering::Relaxed),
             output: self.output.load(Ordering::Relaxed),
-            blocked: self.is_blocked(),
+            blocked: self.is_blocked() || self.paused.load(Ordering::Relaxed),
             command: spec.map_or("NULL", |spec| &spec.name),
         };
         lock(&self.card).line(self.id, &self.ends, moment)
@@ -325,6 +359,7 @@ impl Client {
         self.input.store(turn.input, Ordering::Relaxed);
         self.output.store(turn.output, Ordering::Relaxed);
         self.blocked.store(turn.blocked, Ordering::Relaxed);
+        self.paused.store(turn.paused, Ordering::Relaxed);
     }
 
     /// Writes down what others may know from now on.
@@ -356,10 +391,11 @@ impl Card {
             protocol: state.protocol,
             subscriptions: state.subscriptions.counts(),
             no_evict: state.no_evict,
+            no_touch: state.no_touch,
             monitoring: state.monitoring,
             replica: state.replication == Replication::Streaming,
             tracking: state.tracking,
-            queued: state.transaction.queueing.then_some((queue.requests.len(), queue.bytes)),
+            queued: state.transaction.queueing.then_some((queue.count, queue.bytes)),
         }
     }
 
@@ -410,6 +446,7 @@ impl Card {
             (self.tracking, 't'),
             (ends.unix, 'U'),
             (self.no_evict, 'e'),
+            (self.no_touch, 'T'),
         ]
         .into_iter()
         .filter_map(|(set, letter)| set.then_some(letter))

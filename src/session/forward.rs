@@ -3,18 +3,22 @@
 //! INVARIANT: whatever is sent here takes exactly one slot of the outbox, and only if it is on its way.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::execution::Execution;
+use super::queue::Part;
 use super::replies::Outbox;
-use super::rewrite::{ConfigView, InfoView, QueueWitness, Replay};
-use super::state::{State, Transaction};
+use super::rewrite::{ConfigView, Gathered, Greeting, InfoView, QueueWitness};
+use super::state::State;
 use super::step::Then;
+use super::transaction::Plan;
 use super::{Shared, local};
 use crate::command::flag;
-use crate::policy::{Judged, Policy, Verdict};
-use crate::resp::RequestBuf;
-use crate::upstream::{Expect, Link, Sink};
+use crate::policy::{Judged, Policy};
+use crate::resp::Protocol;
+use crate::upstream::{Expect, Link, Sink, StandIn};
 
 /// What a session sends with.
 #[derive(Clone, Copy)]
@@ -52,11 +56,15 @@ impl Way<'_> {
             Then::AmidMessages => Expect::AmidMessages,
             Then::Confirmations { word, count } => Expect::Confirmations { word, left: count },
             Then::Monitor => Expect::Monitor,
-            Then::Queued => Expect::Queued,
+            Then::Queued(_) => Expect::Queued,
             Then::Track { .. } => Expect::Tracking,
             _ => Expect::Reply,
         };
-        let sent = link.send(judged, self.whole, self.sink(judged, then, policy, state), expect);
+        let sink = self.sink(judged, then, policy, state);
+        let sent = match then {
+            Then::Queued(Part::Local(stand_in)) => link.stand_in(stand_in, sink),
+            _ => link.send(judged, self.whole, sink, expect),
+        };
         if sent {
             self.outbox.take_slot();
         }
@@ -66,7 +74,7 @@ impl Way<'_> {
     /// Where the reply goes: to the outbox, for some with a stop on the way.
     fn sink(self, judged: Judged<'_>, then: Then, policy: &Policy, state: &State) -> Rc<dyn Sink> {
         match then {
-            Then::Queued => self.witness.clone(),
+            Then::Queued(_) => self.witness.clone(),
             Then::AddInfo => Rc::new(InfoView {
                 outbox: self.outbox.clone(),
                 section: local::info_section(&self.shared.clients, policy),
@@ -81,36 +89,71 @@ impl Way<'_> {
         }
     }
 
-    /// Ends the session's transaction: sends what is left of its queue once more, and EXEC after it. `errors` has an error
-    /// for each command that is left out. False if it certainly did not leave.
-    pub(super) fn replay(
+    /// Executes the session's transaction, in which something is Redkeep's own to do: sends EXEC, and before it, if the
+    /// plan says so, what is left of the queue once more. `None` if it certainly did not leave.
+    pub(super) fn execute(
         self,
         link: &Link,
         exec: Judged<'_>,
-        errors: Vec<Option<Vec<u8>>>,
-        policy: &Policy,
+        plan: Plan,
+        policy: &Arc<Policy>,
         state: &mut State,
-    ) -> bool {
-        let queue = std::mem::take(&mut state.queue);
-        let kept = queue.requests.iter().zip(&errors).filter(|(_, error)| error.is_none());
-        let kept: Vec<&RequestBuf> = kept.map(|(request, _)| request).collect();
+    ) -> Option<Execution> {
+        let left_out = plan.errors.iter().flatten().count();
         // DISCARD and MULTI before them, EXEC after them.
-        let outstanding = kept.len().saturating_add(3);
-        let sink: Rc<dyn Sink> = Rc::new(Replay::new(self.outbox.clone(), outstanding, errors));
-        let again = |request: &&RequestBuf| match policy.judge_again(state.facts(), request.as_request()) {
-            Verdict::Allow(judged) => link.send(judged, None, sink.clone(), Expect::Queued),
-            Verdict::Deny(_) => false,
-        };
-        let sent = link.restart_transaction(&sink)
-            && kept.iter().all(again)
-            && link.send(exec, None, sink.clone(), Expect::Reply);
-        state.transaction = Transaction::default();
+        let again = state.queue.count.saturating_sub(left_out).saturating_add(3);
+        let gathered = Rc::new(Gathered::new(self.outbox.clone(), if plan.again { again } else { 1 }));
+        let sink: Rc<dyn Sink> = gathered.clone();
+        let sent = !plan.again || send_again(link, policy, state, &sink);
+        let parts = || state.queue.entries.iter().map(|entry| entry.part);
+        let mut protocol = parts().rev().filter_map(|part| match part {
+            Part::Local(StandIn::Hello(protocol)) => Some(protocol),
+            _ => None,
+        });
+        let expect =
+            Expect::Executed { listens: parts().any(|part| part == Part::Track), protocol: protocol.next() };
+        if sent && link.send(exec, None, sink, expect) {
+            // What the client sees of the reply is decided when it is put together.
+            self.outbox.mute(false);
+            self.outbox.take_slot();
+            return Some(Execution::new(gathered, policy.clone(), plan.errors));
+        }
+        // Whatever is on its way is only queued, and is forgotten with the link.
+        link.close();
+        None
+    }
+
+    /// Changes the protocol of the session's link, whose messages are in that of the session from then on. `reply` is
+    /// sent where it changes. False if the link is dead.
+    pub(super) fn greet(self, link: &Link, protocol: Protocol, reply: Bytes) -> bool {
+        let sent = link.greet(protocol, Rc::new(Greeting { outbox: self.outbox.clone(), reply }));
         if sent {
             self.outbox.take_slot();
-        } else {
-            // Whatever is on its way is only queued, and is forgotten with the link.
-            link.close();
         }
         sent
     }
+}
+
+/// Queues the transaction once more, without what is not allowed any more, and with stand-ins for what will happen.
+fn send_again(link: &Link, policy: &Policy, state: &mut State, sink: &Rc<dyn Sink>) -> bool {
+    let mut sent = link.restart_transaction(sink);
+    let mut parts = Vec::with_capacity(state.queue.entries.len());
+    state.queue.walk(policy, state, |entry, found, _| {
+        let (part, judged) = match found {
+            Ok((judged, part)) => (part, Some(judged)),
+            Err(_) if matches!(entry.part, Part::Local(_)) => (Part::LEFT_OUT, None),
+            Err(_) => return parts.push(Part::Plain),
+        };
+        sent = sent
+            && match (part, judged) {
+                (Part::Local(stand_in), _) => link.stand_in(stand_in, sink.clone()),
+                (_, Some(judged)) => link.send(judged, None, sink.clone(), Expect::Queued),
+                (_, None) => false,
+            };
+        parts.push(part);
+    });
+    for (entry, part) in state.queue.entries.iter_mut().zip(parts) {
+        entry.part = part;
+    }
+    sent
 }

@@ -54,7 +54,7 @@ impl Links {
         settled: bool,
         outbox: &Rc<Outbox>,
     ) -> Pick {
-        let needed = route == Route::Leased || state.holds_link();
+        let needed = route != Route::Shared || state.holds_link();
         let leased = needed || self.heavy > 0;
         // On its way back, a lease stays in the database and protocol of the requests that it was for.
         let fits = |lease: &Rc<Link>| state.holds_link() || lease.key() == state.link_key();
@@ -81,6 +81,10 @@ impl Links {
         let changes = !self.current.as_ref().is_some_and(|link| Rc::ptr_eq(link, &target));
         if changes && !settled {
             return Pick::Settle;
+        }
+        let follows = route != Route::LeasedAsIs;
+        if follows && self.lease.as_ref().is_some_and(|lease| Rc::ptr_eq(lease, &target)) {
+            target.adopt(state.standing());
         }
         self.current = Some(target.clone());
         self.heavy = self.heavy.saturating_sub(1);

@@ -6,12 +6,15 @@
 
 mod auth;
 mod clients;
+mod execution;
 mod forward;
 mod limits;
 mod links;
 mod local;
 mod monitor;
+mod pause;
 mod pubsub;
+mod queue;
 mod replication;
 mod replies;
 mod rewrite;
@@ -24,10 +27,13 @@ mod unblock;
 
 pub use clients::Clients;
 pub use limits::{Limits, OutputLimit};
+pub use pause::Hold;
 pub use pubsub::Subscriptions;
+pub use queue::{Entry, Part, Queue};
 pub use replies::Outbox;
 pub use state::{Ends, SessionId, State, Transaction};
 pub use step::{Action, Route, Then, step};
+pub use transaction::Plan;
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -39,15 +45,18 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
+use crate::acl::LogReason;
 use crate::policy::{Incarnation, Live, Policy};
 use crate::resp::{self, RequestBuf, Scanned, Scanner, encode};
 use crate::upstream::Pool;
 use crate::users::Users;
 use clients::{Card, Seat, Turn};
+use execution::Execution;
 use forward::Way;
 use links::{Links, Pick};
+use pause::Alarm;
 use replication::Replication;
 use replies::NOT_SENT;
 use rewrite::QueueWitness;
@@ -101,6 +110,10 @@ pub struct Session<S> {
     links: Links,
     /// The command that blocks is being ended.
     unblocking: Option<Unblocking>,
+    /// The transaction of which Redkeep itself has something to do when its reply is there.
+    execution: Option<Execution>,
+    /// Rings when a pause may be over.
+    alarm: Alarm,
     /// Length of a request that was scanned but has to wait.
     waiting: Option<usize>,
     /// The request that is being handled, if it is large; then it is not in `input` any more.
@@ -118,6 +131,8 @@ enum Stop {
     Backlog,
     /// All complete requests are handled.
     NeedsInput,
+    /// CLIENT PAUSE holds the next request back for so long.
+    Held(Duration),
     /// The request may have changed the policy, which the next one is to be judged by.
     NewPolicy,
     /// The next request has to wait for the replies to earlier ones.
@@ -144,6 +159,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             outbox,
             links: Links::default(),
             unblocking: None,
+            execution: None,
+            alarm: Alarm::default(),
             waiting: None,
             whole: None,
             input_ended: false,
@@ -176,14 +193,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             self.seat.client().register(cx.waker());
             let unhandled = self.input.len();
             let stop = self.handle_input();
-            self.show(self.input.len() < unhandled);
+            self.show(self.input.len() < unhandled, matches!(stop, Stop::Held(_)));
             let flushed = self.poll_flush(cx)?;
             self.seat.hold(self.held());
             if self.outbox.is_closed() {
                 // Who was told to end does not wait for its client.
                 return Poll::Ready(Ok(()));
             }
-            if self.input_ended && (self.is_blocked() || self.links.is_waiting()) {
+            let held = matches!(stop, Stop::Held(_));
+            if self.input_ended && (held || self.is_blocked() || self.links.is_waiting()) {
                 // Nobody waits for the reply of the blocked command any more, and it must not take effect later.
                 return Poll::Ready(Ok(()));
             }
@@ -197,8 +215,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Stop::Backlog if flushed.is_ready() => continue,
                 Stop::Backlog => false,
                 Stop::NeedsInput | Stop::NewPolicy => true,
-                Stop::Unsettled => self.input.len() < MAX_READ_AHEAD_BYTES,
+                Stop::Held(_) | Stop::Unsettled => self.input.len() < MAX_READ_AHEAD_BYTES,
             };
+            match stop {
+                Stop::Held(left) if self.alarm.poll(left, cx).is_ready() => {
+                    self.alarm.stop();
+                    continue;
+                }
+                Stop::Held(_) => {}
+                _ => self.alarm.stop(),
+            }
             if self.closing || self.input_ended || !reads {
                 return Poll::Pending;
             }
@@ -213,9 +239,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Lets others know how the session stands after a turn; `active`: it has handled something.
-    fn show(&mut self, active: bool) {
+    fn show(&mut self, active: bool, paused: bool) {
         let (input, output) = (self.input.len(), self.outbox.backlog());
-        let turn = Turn { active, input, output, blocked: self.is_blocked() };
+        let turn = Turn { active: active || paused, input, output, blocked: self.is_blocked(), paused };
         let client = self.seat.client();
         client.note(turn, self.state.command);
         if std::mem::take(&mut self.unseen) {
@@ -260,6 +286,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// The same, with the policy that is in force at its beginning; `None` when the session itself has changed it.
     fn handle_batch(&mut self) -> Option<Stop> {
         let shared = self.shared.clone();
+        let executing = self.tend_execution();
         let policy = shared.live.load();
         // A session that is closing already owes its last reply, also to who has deleted their own user.
         let stale = !self.closing && self.state.generation != policy.generation();
@@ -278,6 +305,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         self.tend_subscriptions();
         self.tend_blocked();
+        if executing && !self.closing {
+            return Some(Stop::Unsettled);
+        }
         while !self.closing {
             if self.outbox.backlog() >= MAX_BACKLOG_BYTES {
                 // As long as messages come, a slow reader would never be through with them.
@@ -304,7 +334,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Handles the first request of the buffer. `None` when it is done with.
-    fn handle_request(&mut self, policy: &Policy) -> Option<Stop> {
+    fn handle_request(&mut self, policy: &Arc<Policy>) -> Option<Stop> {
         self.tend_lease();
         let length = match self.scan() {
             Ok(length) => length,
@@ -325,10 +355,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             closing,
             seat,
             unseen,
+            execution,
             ..
         } = self;
         let request = scanner.request(whole.as_deref().unwrap_or(input));
         let settled = outbox.is_settled();
+        let (hold, left) = shared.clients.hold();
+        // A pause does not hold up the end.
+        state.hold = if shared.draining.get() { Hold::Nothing } else { hold };
         let mut next = None;
         let transaction = state.transaction;
         let way = Way { shared, outbox, witness, whole: whole.as_ref() };
@@ -339,9 +373,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Action::Administer { judged } => {
                 let client = seat.client();
                 // It may be about this client, too.
-                let (unread, unsent) = (input.len(), outbox.backlog());
-                let turn = Turn { active: true, input: unread, output: unsent, blocked: false };
-                client.note(turn, state.command);
+                let (input, output) = (input.len(), outbox.backlog());
+                client.note(Turn { active: true, input, output, ..Turn::default() }, state.command);
                 client.show(Card::of(state));
                 local::administer(shared, policy, state, judged, reply);
                 outbox.reply(reply);
@@ -385,19 +418,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     }
                 }
             }
-            Action::Replay { exec, errors } => {
-                if witness.saw_refusal() {
+            Action::Execute { exec, plan } => {
+                if plan.again && witness.saw_refusal() {
                     transaction::abort(state, reply);
                     links.end_transaction(&shared.pool, transaction, state);
                     outbox.reply(reply);
-                } else if !links
-                    .lease
-                    .as_ref()
-                    .is_some_and(|link| way.replay(link, exec, errors, policy, state))
-                {
-                    encode::error(reply, NOT_SENT.as_bytes());
-                    outbox.reply(reply);
+                } else {
+                    let lease = links.lease.as_ref();
+                    *execution = lease.and_then(|link| way.execute(link, exec, plan, policy, state));
+                    if execution.is_none() {
+                        transaction::give_up(state);
+                        encode::error(reply, NOT_SENT.as_bytes());
+                        outbox.reply(reply);
+                    }
                 }
+            }
+            Action::Greet => {
+                let greeting = reply.split().freeze();
+                let lease = links.lease.as_ref();
+                if !lease.is_some_and(|link| way.greet(link, state.protocol, greeting.clone())) {
+                    // What the session listens to is gone, and the session will be.
+                    outbox.reply(&mut BytesMut::from(&*greeting));
+                }
+            }
+            Action::Hold => {
+                *waiting = Some(length);
+                return Some(Stop::Held(left));
             }
             Action::Reply => outbox.reply(reply),
             Action::Settle => {
@@ -408,12 +454,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if whole.take().is_none() {
             input.advance(length);
         }
+        links.leave_line();
+        if execution.is_some() {
+            // The rest of it comes with its reply.
+            return Some(Stop::Unsettled);
+        }
         state.replies = state.replies.next();
         outbox.mute(state.replies.are_muted());
-        links.leave_line();
-        for (event, client) in state.notes.drain(..) {
-            shared.users.note(event, client);
-        }
+        log_notes(state, &shared.users);
         next
     }
 
@@ -451,6 +499,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Err(None)
             }
         }
+    }
+}
+
+/// Writes into the ACL log what the last command has left for it.
+fn log_notes(state: &mut State, users: &Users) {
+    for (event, client) in state.notes.drain(..) {
+        if event.reason == LogReason::Auth {
+            info!(client = state.ends.client, "login failed");
+        }
+        users.note(event, client);
     }
 }
 

@@ -158,18 +158,8 @@ pub(super) fn step<'a>(
         ("ping", Protocol::Resp2) => {
             Some(Action::Forward { judged, route: Route::Leased, then: Then::AmidMessages })
         }
-        (name, Protocol::Resp3) if needs_another_link(name, judged) => {
-            let text = format!("ERR '{name}' while subscribed is not available through redkeep");
-            encode::error(out, text.as_bytes());
-            Some(Action::Reply)
-        }
         _ => confine(policy, state, spec, settled, out),
     }
-}
-
-/// The subscriptions belong to a link of one database and protocol.
-fn needs_another_link(name: &str, judged: Judged<'_>) -> bool {
-    name == "select" || (name == "hello" && judged.request().arg(1) == Some(b"2"))
 }
 
 /// Refuses `spec`, which the ACL has permitted, to a RESP2 subscriber. `None`: to nobody else.

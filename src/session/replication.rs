@@ -44,10 +44,10 @@ pub(super) fn step<'a>(
         }
         "psync" | "sync" if !settled => Some(Action::Settle),
         "psync" | "sync" => {
-            Some(Action::Forward { judged, route: Route::Leased, then: Then::Replicate { stream: true } })
+            Some(Action::Forward { judged, route: Route::LeasedAsIs, then: Then::Replicate { stream: true } })
         }
         "replconf" if streaming => {
-            Some(Action::Forward { judged, route: Route::Leased, then: Then::Replicate { stream: true } })
+            Some(Action::Forward { judged, route: Route::LeasedAsIs, then: Then::Replicate { stream: true } })
         }
         // Redis does not answer these.
         "replconf" if acknowledges(judged.request()) => Some(Action::Reply),

@@ -62,6 +62,8 @@ struct Inner {
     torn: bool,
     /// The client got a reply in pieces since somebody asked.
     large: bool,
+    /// Messages that wait, since the reply before them is still being put together.
+    postponed: Option<BytesMut>,
     /// Since when more than the soft limit waits for the client; messages tell which limit that is.
     over_soft: Option<(Instant, OutputLimit)>,
     /// More waited for the client than is allowed.
@@ -198,6 +200,11 @@ impl Outbox {
         self.inner.borrow_mut().wake();
     }
 
+    /// Holds messages back until the next reply is delivered, which they must not overtake.
+    pub fn hold_messages(&self) {
+        self.inner.borrow_mut().postponed.get_or_insert_default();
+    }
+
     /// Ends the outbox: replies that are ready or still to come are dropped.
     pub fn close(&self) {
         let mut inner = self.inner.borrow_mut();
@@ -206,6 +213,7 @@ impl Outbox {
         inner.ready = BytesMut::new();
         inner.slots = VecDeque::new();
         inner.confirmations = Vec::new();
+        inner.postponed = None;
         if let Some(reader) = inner.reader.take() {
             reader.wake();
         }
@@ -214,7 +222,19 @@ impl Outbox {
 
 impl Inner {
     fn held(&self) -> usize {
-        self.ready.len().saturating_add(self.waiting)
+        let postponed = self.postponed.as_ref().map_or(0, BytesMut::len);
+        self.ready.len().saturating_add(self.waiting).saturating_add(postponed)
+    }
+
+    /// Adds a message or confirmation, behind the reply that is being put together if there is one.
+    fn push_message(&mut self, frame: &[u8], limit: OutputLimit) {
+        let Some(mut postponed) = self.postponed.take() else { return self.push(frame, limit) };
+        self.flooded |= limit.hard > 0
+            && self.held().saturating_add(postponed.len()).saturating_add(frame.len()) > limit.hard;
+        if !self.flooded {
+            postponed.extend_from_slice(frame);
+        }
+        self.postponed = Some(postponed);
     }
 
     /// Adds what the client is to get. What it does not read is bounded.
@@ -235,12 +255,12 @@ impl Inner {
     fn answers(&mut self, delivery: Delivery<'_>, limits: &Limits) -> bool {
         match delivery {
             Delivery::Confirmation { frame, last } => {
-                self.push(frame, limits.pubsub);
+                self.push_message(frame, limits.pubsub);
                 self.confirmations.push(Bytes::copy_from_slice(frame));
                 last
             }
             Delivery::Message(frame) => {
-                self.push(frame, limits.pubsub);
+                self.push_message(frame, limits.pubsub);
                 false
             }
             Delivery::Part(piece) => {
@@ -286,6 +306,9 @@ impl Sink for Outbox {
             Delivery::Reply(bytes) => inner.push(bytes, self.limits.normal),
             Delivery::InDoubt => encode::error(&mut inner.ready, IN_DOUBT.as_bytes()),
             Delivery::NotSent => encode::error(&mut inner.ready, NOT_SENT.as_bytes()),
+        }
+        if let Some(postponed) = inner.postponed.take() {
+            inner.ready.extend_from_slice(&postponed);
         }
         while let Some(Slot::Local(_)) = inner.slots.front() {
             if let Some(Slot::Local(reply)) = inner.slots.pop_front() {

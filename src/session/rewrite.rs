@@ -3,20 +3,19 @@
 //! - [`ConfigView`]: `CONFIG GET`, without the upstream's credentials and with our own values
 //! - [`InfoView`]: `INFO`, with a section about Redkeep
 //! - [`QueueWitness`]: the replies to queued commands, looked at in passing
-//! - [`Replay`]: a transaction that is queued a second time without the commands that are no longer allowed; its client
-//!   sees one reply, to its EXEC, with an error in the place of each of those
+//! - [`Gathered`]: the reply to EXEC, which the session puts together from what the upstream and Redkeep itself answer
+//! - [`Greeting`]: a reply of Redkeep's own in the place of the upstream's
 //!
 //! INVARIANT: each takes exactly one slot of the outbox and delivers to it exactly once.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::Outbox;
 use super::local::{OwnValues, append_info, rewrite_config};
-use crate::resp::{Protocol, ReplyScanner, announced_items, encode};
+use crate::resp::{Protocol, ReplyScanner};
 use crate::upstream::{Delivery, Sink};
 
 /// Rewrites the reply to a `CONFIG GET`.
@@ -81,66 +80,69 @@ impl Sink for QueueWitness {
     }
 }
 
-/// Swallows the replies to all requests of a transaction but the last, and puts errors into that one.
-pub(super) struct Replay {
+/// Swallows the replies to all requests of a transaction but the last, and keeps that for the session.
+pub(super) struct Gathered {
     outbox: Rc<Outbox>,
-    inner: RefCell<Progress>,
-}
-
-struct Progress {
     /// Replies that are still to come, EXEC's included.
-    outstanding: usize,
-    /// By place in the transaction: the error of a command that was left out.
-    errors: Vec<Option<Vec<u8>>>,
+    outstanding: Cell<usize>,
+    outcome: RefCell<Option<Outcome>>,
 }
 
-impl Replay {
-    /// `outstanding` requests are sent with this sink, EXEC the last; `errors` has an entry for every queued command.
-    pub(super) fn new(outbox: Rc<Outbox>, outstanding: usize, errors: Vec<Option<Vec<u8>>>) -> Self {
-        Replay { outbox, inner: RefCell::new(Progress { outstanding, errors }) }
+/// What became of an EXEC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    InDoubt,
+    NotSent,
+    Reply(Bytes),
+}
+
+impl Gathered {
+    /// `outstanding` requests are sent with this sink, EXEC the last.
+    pub(super) fn new(outbox: Rc<Outbox>, outstanding: usize) -> Self {
+        Gathered { outbox, outstanding: Cell::new(outstanding), outcome: RefCell::default() }
+    }
+
+    /// What became of the EXEC, once that is known.
+    pub(super) fn take(&self) -> Option<Outcome> {
+        self.outcome.take()
     }
 }
 
-impl Sink for Replay {
+impl Sink for Gathered {
     fn deliver(&self, delivery: Delivery<'_>) {
-        let errors = {
-            let mut inner = self.inner.borrow_mut();
-            inner.outstanding = inner.outstanding.saturating_sub(1);
-            if inner.outstanding > 0 {
-                return;
-            }
-            std::mem::take(&mut inner.errors)
+        let outcome = match delivery {
+            Delivery::Reply(reply) => Outcome::Reply(Bytes::copy_from_slice(reply)),
+            Delivery::InDoubt => Outcome::InDoubt,
+            Delivery::NotSent => Outcome::NotSent,
+            // Messages, once the transaction has asked for them.
+            _ => return self.outbox.deliver(delivery),
         };
-        let Delivery::Reply(reply) = delivery else { return self.outbox.deliver(delivery) };
-        let mut spliced = BytesMut::new();
-        splice(reply, &errors, &mut spliced);
-        self.outbox.deliver(Delivery::Reply(&spliced));
+        self.outstanding.set(self.outstanding.get().saturating_sub(1));
+        if self.outstanding.get() == 0 {
+            self.outcome.replace(Some(outcome));
+            self.outbox.hold_messages();
+            self.outbox.wake();
+        }
     }
 }
 
-/// The reply to EXEC with `errors` in their places. A reply that is no array (the upstream gave the transaction up) stays
-/// as it is.
-fn splice(reply: &[u8], errors: &[Option<Vec<u8>>], out: &mut BytesMut) {
-    let (Some(b'*'), Some(_)) = (reply.first(), announced_items(reply)) else {
-        return out.extend_from_slice(reply);
-    };
-    let mut replies: VecDeque<&[u8]> = elements(reply).into();
-    encode::array(out, errors.len());
-    for error in errors {
-        match (error, replies.pop_front()) {
-            (Some(error), reply) => {
-                encode::error(out, error);
-                reply.into_iter().for_each(|reply| replies.push_front(reply));
-            }
-            (None, Some(reply)) => out.extend_from_slice(reply),
-            // The upstream answered fewer commands than it queued: as many elements as announced all the same.
-            (None, None) => encode::error(out, super::replies::IN_DOUBT.as_bytes()),
+/// Delivers a reply of Redkeep's own when the upstream has done its part.
+pub(super) struct Greeting {
+    pub(super) outbox: Rc<Outbox>,
+    pub(super) reply: Bytes,
+}
+
+impl Sink for Greeting {
+    fn deliver(&self, delivery: Delivery<'_>) {
+        match delivery {
+            Delivery::Reply(_) => self.outbox.deliver(Delivery::Reply(&self.reply)),
+            other => self.outbox.deliver(other),
         }
     }
 }
 
 /// The elements of an array, each a whole reply.
-fn elements(reply: &[u8]) -> Vec<&[u8]> {
+pub(super) fn elements(reply: &[u8]) -> Vec<&[u8]> {
     let mut rest =
         memchr::memchr(b'\n', reply).and_then(|end| reply.get(end.saturating_add(1)..)).unwrap_or_default();
     let mut elements = Vec::new();
@@ -157,42 +159,28 @@ fn elements(reply: &[u8]) -> Vec<&[u8]> {
 mod tests {
     use super::*;
 
-    fn spliced(reply: &str, errors: &[Option<&str>]) -> String {
-        let errors: Vec<_> = errors.iter().map(|error| error.map(|text| text.as_bytes().to_vec())).collect();
-        let mut out = BytesMut::new();
-        splice(reply.as_bytes(), &errors, &mut out);
-        String::from_utf8(out.to_vec()).unwrap()
-    }
-
     #[test]
-    fn errors_stand_where_their_commands_stood() {
-        let reply = "*2\r\n+OK\r\n*2\r\n:1\r\n$1\r\nx\r\n";
-        assert_eq!(
-            spliced(reply, &[Some("NOPERM a"), None, Some("NOPERM b"), None, Some("NOPERM c")]),
-            "*5\r\n-NOPERM a\r\n+OK\r\n-NOPERM b\r\n*2\r\n:1\r\n$1\r\nx\r\n-NOPERM c\r\n"
-        );
-        assert_eq!(spliced("*0\r\n", &[Some("NOPERM a")]), "*1\r\n-NOPERM a\r\n");
-    }
-
-    #[test]
-    fn a_transaction_that_was_given_up_is_reported_as_such() {
-        for reply in ["*-1\r\n", "_\r\n", "-EXECABORT Transaction discarded because of previous errors.\r\n"]
-        {
-            assert_eq!(spliced(reply, &[Some("NOPERM a"), None]), reply);
-        }
-    }
-
-    #[test]
-    fn only_the_last_reply_of_a_replay_is_delivered() {
+    fn only_the_last_reply_of_a_transaction_is_kept_and_holds_messages_back() {
         let outbox = Rc::new(Outbox::default());
         outbox.take_slot();
-        let replay = Replay::new(outbox.clone(), 3, vec![None, Some(b"NOPERM x".to_vec())]);
-        replay.deliver(Delivery::Reply(b"+OK\r\n"));
-        replay.deliver(Delivery::Reply(b"+QUEUED\r\n"));
+        let gathered = Gathered::new(outbox.clone(), 3);
+        gathered.deliver(Delivery::Reply(b"+OK\r\n"));
+        gathered.deliver(Delivery::Reply(b"+QUEUED\r\n"));
+        gathered.deliver(Delivery::Message(b"before "));
+        assert_eq!(gathered.take(), None);
+        gathered.deliver(Delivery::Reply(b"*1\r\n:7\r\n"));
+        gathered.deliver(Delivery::Message(b"behind"));
         assert!(!outbox.is_settled());
-        replay.deliver(Delivery::Reply(b"*1\r\n:7\r\n"));
+        assert_eq!(gathered.take(), Some(Outcome::Reply(Bytes::from_static(b"*1\r\n:7\r\n"))));
+        outbox.deliver(Delivery::Reply(b"reply "));
         assert!(outbox.is_settled());
-        let bytes = outbox.flush(|ready| ready.split().to_vec());
-        assert_eq!(bytes, b"*2\r\n:7\r\n-NOPERM x\r\n");
+        assert_eq!(outbox.flush(|ready| ready.split().to_vec()), b"before reply behind");
+    }
+
+    #[test]
+    fn the_elements_of_a_reply_are_whole_replies() {
+        let found = elements(b"*3\r\n+OK\r\n*2\r\n:1\r\n$1\r\nx\r\n%0\r\n");
+        assert_eq!(found, [&b"+OK\r\n"[..], b"*2\r\n:1\r\n$1\r\nx\r\n", b"%0\r\n"]);
+        assert!(elements(b"*0\r\n").is_empty());
     }
 }

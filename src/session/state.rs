@@ -1,18 +1,19 @@
 //! What one session is at a moment: who, where, in which protocol, and in which transaction.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::clients::{Card, Moment};
+use super::pause::Hold;
 use super::pubsub::Subscriptions;
+use super::queue::Queue;
 use super::replication::Replication;
 use super::step::Then;
 use crate::acl::{Event, LogContext, LogReason, User};
 use crate::command::CommandId;
-use crate::policy::{Facts, Gates, Incarnation, Policy, Verdict};
+use crate::policy::{Facts, Incarnation, Policy, Verdict};
 use crate::resp::{Protocol, RequestBuf};
-use crate::upstream::LinkKey;
+use crate::upstream::{LinkKey, Standing};
 
 /// A session's number, unique in the process: what CLIENT ID and HELLO show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +59,10 @@ pub struct State {
     pub replies: Replies,
     /// CLIENT NO-EVICT: Redkeep evicts nobody, so it only shows in CLIENT LIST.
     pub no_evict: bool,
+    /// CLIENT NO-TOUCH: what is forwarded goes to a link of the session's own, which is set so.
+    pub no_touch: bool,
+    /// What CLIENT PAUSE holds back now.
+    pub hold: Hold,
     /// MULTI and WATCH.
     pub transaction: Transaction,
     /// SUBSCRIBE and its like.
@@ -111,19 +116,6 @@ impl Replies {
     }
 }
 
-/// The commands that a transaction has queued at the upstream, kept to be judged again if the policy changes before EXEC.
-#[derive(Default)]
-pub struct Queue {
-    /// As they were sent; incomplete once they were too many bytes.
-    pub requests: Vec<RequestBuf>,
-    /// Their bytes.
-    pub bytes: usize,
-    /// Whether some were not kept.
-    pub incomplete: bool,
-    /// The gates at MULTI: what they hid or renamed then is not seen in `requests`.
-    pub gates: Gates,
-}
-
 /// MULTI and WATCH of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {
@@ -139,13 +131,6 @@ pub struct Transaction {
     pub lost: bool,
     /// Policy generation at MULTI.
     pub generation: u64,
-}
-
-impl fmt::Debug for Queue {
-    /// SECURITY: what is queued may be secrets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").field("bytes", &self.bytes).finish_non_exhaustive()
-    }
 }
 
 impl Transaction {
@@ -171,6 +156,8 @@ impl State {
             lib_ver: Vec::new(),
             replies: Replies::default(),
             no_evict: false,
+            no_touch: false,
+            hold: Hold::default(),
             transaction: Transaction::default(),
             subscriptions: Subscriptions::default(),
             monitoring: false,
@@ -248,7 +235,7 @@ impl State {
 
     /// Whether the session needs its leased link to go on.
     pub fn holds_link(&self) -> bool {
-        self.transaction.holds_link() || self.listens()
+        self.transaction.holds_link() || self.listens() || self.no_touch
     }
 
     /// Whether messages come on the session's leased link, or soon may.
@@ -281,6 +268,25 @@ impl State {
         LinkKey { db: self.db, protocol: self.protocol }
     }
 
+    /// What a link of the session's own must be set to.
+    pub fn standing(&self) -> Standing {
+        Standing { key: self.link_key(), no_touch: self.no_touch }
+    }
+
+    /// A copy to try commands on: with all that they are judged by, and that they may change.
+    pub(super) fn rehearsal(&self, policy: &Policy) -> State {
+        let mut copy = State::new(self.id, self.ends.clone(), policy);
+        copy.user = self.user.clone();
+        copy.incarnation = self.incarnation;
+        copy.generation = self.generation;
+        copy.db = self.db;
+        copy.protocol = self.protocol;
+        copy.name = self.name.clone();
+        copy.no_touch = self.no_touch;
+        copy.transaction = self.transaction;
+        copy
+    }
+
     /// RESET: back to how a new session begins. The library's name stays, as in Redis.
     pub fn reset(&mut self, policy: &Policy) {
         self.become_user(policy, policy.anonymous());
@@ -289,6 +295,7 @@ impl State {
         self.name.clear();
         self.replies = Replies::default();
         self.no_evict = false;
+        self.no_touch = false;
         self.transaction = Transaction::default();
         self.queue = Queue::default();
         self.subscriptions = Subscriptions::default();

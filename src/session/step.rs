@@ -2,8 +2,10 @@
 
 use bytes::BytesMut;
 
+use super::queue::Part;
 use super::state::State;
-use super::{auth, local, monitor, pubsub, replication, tracking, transaction};
+use super::transaction::Plan;
+use super::{auth, local, monitor, pause, pubsub, replication, tracking, transaction};
 use crate::acl::LogReason;
 use crate::command::keys::affinity;
 use crate::command::{Affinity, Resolution};
@@ -35,13 +37,17 @@ pub enum Action<'a> {
         /// What the session is to remember once the request is on its way.
         then: Then,
     },
-    /// Queues the transaction once more on its link, without the commands that are no longer allowed, and executes it.
-    Replay {
+    /// Executes the transaction, in which something is Redkeep's own to do.
+    Execute {
         /// The EXEC.
         exec: Judged<'a>,
-        /// For each command of the queue the error in its place, or nothing if it is allowed.
-        errors: Vec<Option<Vec<u8>>>,
+        /// How.
+        plan: Plan,
     },
+    /// Has the session's link change to the session's protocol, then sends the reply in `out`.
+    Greet,
+    /// CLIENT PAUSE holds the request back: call again when it may be over, with the same request.
+    Hold,
     /// Sends the reply in `out`.
     Reply,
     /// Nothing is decided before all earlier requests are answered: call again then, with the same request.
@@ -53,6 +59,8 @@ pub enum Action<'a> {
 pub enum Route {
     /// The session's own link, leased if it has none.
     Leased,
+    /// The same, in whatever database and protocol it is: for who does not care, and could not bear a reply of ours.
+    LeasedAsIs,
     /// Any shared link in the session's state.
     Shared,
 }
@@ -84,7 +92,7 @@ pub enum Then {
     /// CONFIG GET: its reply is rewritten.
     RewriteConfig,
     /// A transaction has queued it.
-    Queued,
+    Queued(Part),
     /// REPLCONF, SYNC, PSYNC. With `stream` there is no reply, and what comes is passed on as it is.
     Replicate {
         /// From now on.
@@ -121,10 +129,13 @@ pub fn step<'a>(
     };
     let spec = judged.spec();
     state.command = Some(spec.id);
+    if pause::holds_back(state, judged, policy.version()) {
+        return Action::Hold;
+    }
     if let Some(action) = pubsub::step(policy, state, judged, settled, out) {
         return action;
     }
-    if let Some(action) = monitor::step(state, judged, settled, out) {
+    if let Some(action) = monitor::step(state, judged, settled) {
         return action;
     }
     if let Some(action) = replication::step(state, judged, settled, out) {
@@ -141,15 +152,24 @@ pub fn step<'a>(
     }
     match affinity(spec, judged.request()) {
         Affinity::Local => match &*spec.name {
-            "auth" => auth::auth(policy, state, judged.request(), out),
-            "hello" => auth::hello(policy, state, judged.request(), out),
+            // Messages of the old form and of the new one must not mingle.
+            "hello" if state.listens() && !settled => return Action::Settle,
+            "hello" if state.listens() => {
+                let before = state.protocol;
+                auth::hello(policy, state, judged.request(), out);
+                return if state.protocol == before { Action::Reply } else { Action::Greet };
+            }
             "reset" => return reset(policy, state, settled, out),
             "quit" => {
                 encode::simple(out, "OK");
                 return Action::CloseAfterReply;
             }
-            _ => local::answer(policy, state, judged, out),
+            _ => local::act(policy, state, judged, out),
         },
+        // Only the session's own link shows it, from its next request on.
+        Affinity::LeasedWhileState if spec.name == "client|no-touch" => {
+            local::act(policy, state, judged, out)
+        }
         Affinity::LeasedForCommand => {
             return Action::Forward { judged, route: Route::Leased, then: Then::ReleaseAfterReply };
         }

@@ -24,19 +24,17 @@ pub(super) fn step<'a>(
         return None;
     }
     let name = &*judged.spec().name;
-    let refuse = |out: &mut BytesMut, what: &str| {
-        encode::error(out, format!("ERR {what} is not available through redkeep").as_bytes());
-        Some(Action::Reply)
-    };
     match name {
+        "client|tracking" if judged.request().args(3).any(|arg| is_word(arg, "redirect")) => {
+            state.transaction.doomed |= state.transaction.queueing;
+            encode::error(out, b"ERR 'client tracking' with REDIRECT is not available through redkeep");
+            Some(Action::Reply)
+        }
+        // It runs at EXEC.
         "client|tracking" | "client|caching" | "client|getredir" | "client|trackinginfo"
             if state.transaction.queueing =>
         {
-            state.transaction.doomed = true;
-            refuse(out, &format!("'{}' inside MULTI", name.replace('|', " ")))
-        }
-        "client|tracking" if judged.request().args(3).any(|arg| is_word(arg, "redirect")) => {
-            refuse(out, "'client tracking' with REDIRECT")
+            None
         }
         "client|tracking" => {
             let off = judged.request().arg(2).is_some_and(|word| word.eq_ignore_ascii_case(b"off"));
@@ -48,8 +46,6 @@ pub(super) fn step<'a>(
         }
         // Its reply is the last one; no message may come behind it.
         "quit" if state.tracking && !settled => Some(Action::Settle),
-        "select" if state.tracking => refuse(out, "'select' while tracking"),
-        "hello" if state.tracking && judged.request().len() > 1 => refuse(out, "'hello' while tracking"),
         _ => None,
     }
 }

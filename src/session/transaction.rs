@@ -2,23 +2,21 @@
 //!
 //! The upstream holds the queue; what the session adds is what the upstream cannot know: a refused command dooms the
 //! transaction, a change of the policy between MULTI and EXEC has every queued command judged again (the session keeps a
-//! copy for that), and a link that died takes its queue and its watches with it. An EXEC that must fail is never sent.
+//! copy for that), and a link that died takes its queue and its watches with it. An EXEC that must fail is never sent. What
+//! Redkeep answers itself is queued as a stand-in, and runs when EXEC's reply has come (`queue.rs`, `execution.rs`).
 
 use bytes::BytesMut;
 
-use super::local;
+use super::queue::{Part, Queue, Refusal, part};
 use super::replies::NOT_SENT;
-use super::state::{Queue, State, Transaction};
-use super::step::{Action, Route, Then, note_denial};
-use crate::command::Affinity;
-use crate::policy::{Judged, Policy, Reason, Verdict};
-use crate::resp::{Request, RequestBuf, encode};
+use super::state::{State, Transaction};
+use super::step::{Action, Route, Then};
+use crate::acl::Dialect;
+use crate::policy::{Judged, Policy, Reason};
+use crate::resp::{Request, encode};
 
 const ABORTED: &str = "EXECABORT Transaction discarded because of previous errors.";
 const LOST: &str = "EXECABORT Transaction discarded because of: upstream connection lost";
-/// Queues that are larger are not kept, and cannot be judged again: a change of the policy aborts them.
-const MAX_QUEUE_BYTES: usize = 16 * 1024 * 1024;
-
 const RULES_CHANGED: &str =
     "EXECABORT Transaction discarded because of: the policy changed between MULTI and EXEC";
 
@@ -41,8 +39,10 @@ pub(super) fn step<'a>(
                 LOST
             } else if transaction.doomed {
                 ABORTED
-            } else if transaction.generation != policy.generation() {
+            } else if transaction.generation != policy.generation() || state.queue.moves {
                 return Some(execute_again_judged(policy, state, judged, settled, out));
+            } else if state.queue.own {
+                return Some(Action::Execute { exec: judged, plan: Plan::default() });
             } else {
                 return leased(Then::EndTransaction);
             };
@@ -56,14 +56,16 @@ pub(super) fn step<'a>(
         ("discard", false) => answer(out, b"ERR DISCARD without MULTI"),
         (_, true) if transaction.lost => answer(out, NOT_SENT.as_bytes()),
         ("multi" | "watch", true) => leased(Then::Nothing),
-        ("unwatch", true) => leased(Then::Queued),
-        (_, true) if cannot_be_queued(judged) => {
-            state.transaction.doomed = true;
-            let text =
-                format!("ERR '{}' inside MULTI is not available through redkeep", name.replace('|', " "));
-            answer(out, text.as_bytes())
+        (_, true) => {
+            let part = part(policy, state, judged);
+            match refuse_to_queue(policy, state, judged, part) {
+                Some(text) => {
+                    state.transaction.doomed = true;
+                    answer(out, text.as_bytes())
+                }
+                None => leased(Then::Queued(part)),
+            }
         }
-        (_, true) => leased(Then::Queued),
         ("multi", false) if transaction.lost => {
             // The watch is lost, so EXEC will abort; until then nothing may reach the upstream.
             state.transaction.queueing = true;
@@ -79,16 +81,40 @@ pub(super) fn step<'a>(
             encode::simple(out, "OK");
             Some(Action::Reply)
         }
-        ("select" | "hello", false) if transaction.watching => {
-            let text = format!("ERR '{name}' while keys are watched is not available through redkeep");
-            answer(out, text.as_bytes())
-        }
         _ => None,
     }
 }
 
-/// EXEC after the policy has changed since MULTI: every queued command is judged again, as Redis does. One that is not
-/// allowed any more is an error in its place; the others run.
+/// How a transaction is executed that the upstream cannot execute as it stands.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// By place: the error of a command that is left out. Without any, all that is queued runs.
+    pub errors: Vec<Option<Vec<u8>>>,
+    /// What is queued is not what should run: it is queued once more.
+    pub again: bool,
+}
+
+/// Why a command cannot be queued, in words.
+fn refuse_to_queue(policy: &Policy, state: &State, judged: Judged<'_>, part: Part) -> Option<String> {
+    let name = judged.spec().name.replace('|', " ");
+    // Its reply would be missing in that of EXEC; Redis leaves it out all the same.
+    if name == "client reply" && policy.dialect() == Dialect::Valkey91 {
+        return Some("ERR Command 'client|reply' not allowed inside a transaction".to_owned());
+    }
+    match state.queue.takes(judged, part) {
+        Ok(()) => None,
+        Err(Refusal::TooLarge) => {
+            Some(format!("ERR '{name}' in so large a transaction is not available through redkeep"))
+        }
+        Err(Refusal::BehindChange) => Some(format!(
+            "ERR '{name}' behind a change of users inside MULTI is not available through redkeep"
+        )),
+    }
+}
+
+/// EXEC after the policy has changed since MULTI, or of a transaction that changes itself by what it is judged: every
+/// queued command is judged again, as Redis does. One that is not allowed any more is an error in its place; the others
+/// run.
 fn execute_again_judged<'a>(
     policy: &Policy,
     state: &mut State,
@@ -103,22 +129,24 @@ fn execute_again_judged<'a>(
     if state.queue.incomplete || state.queue.gates != *policy.gates() {
         return end(state, settled, out, |out| encode::error(out, RULES_CHANGED.as_bytes()));
     }
-    let queue = std::mem::take(&mut state.queue);
-    let mut errors = Vec::with_capacity(queue.requests.len());
-    for request in &queue.requests {
-        let request = request.as_request();
-        let verdict = policy.judge_again(state.facts(), request);
-        errors.push(match verdict {
-            Verdict::Allow(_) => None,
-            Verdict::Deny(reason) => {
-                note_denial(state, request, reason);
-                Some(no_longer_allowed(reason, policy, state, request))
-            }
-        });
-    }
-    state.queue = queue;
-    if errors.iter().all(Option::is_none) {
-        return Action::Forward { judged: exec, route: Route::Leased, then: Then::EndTransaction };
+    let mut plan = Plan::default();
+    let mut notes = Vec::new();
+    state.queue.walk(policy, state, |entry, found, rehearsal| {
+        // Those that Redkeep answers itself are judged once more when they run.
+        let local = matches!(entry.part, Part::Local(_));
+        plan.again |=
+            found.as_ref().map_or(!local || entry.part != Part::LEFT_OUT, |(_, part)| *part != entry.part);
+        let denials = rehearsal.notes.drain(..).filter(|_| !local);
+        notes.extend(denials);
+        plan.errors.push(found.err().filter(|_| !local));
+    });
+    state.notes.append(&mut notes);
+    if !plan.again {
+        return if state.queue.own {
+            Action::Execute { exec, plan: Plan::default() }
+        } else {
+            Action::Forward { judged: exec, route: Route::Leased, then: Then::EndTransaction }
+        };
     }
     if state.transaction.watching {
         // What is left of the queue would have to be queued anew, and the DISCARD before that forgets the watches. As
@@ -126,11 +154,16 @@ fn execute_again_judged<'a>(
         let protocol = state.protocol;
         return end(state, settled, out, |out| encode::null_array(out, protocol));
     }
-    Action::Replay { exec, errors }
+    Action::Execute { exec, plan }
 }
 
 /// Redis' words for a queued command that is not allowed any more.
-fn no_longer_allowed(reason: Reason<'_>, policy: &Policy, state: &State, request: Request<'_>) -> Vec<u8> {
+pub(super) fn no_longer_allowed(
+    reason: Reason<'_>,
+    policy: &Policy,
+    state: &State,
+    request: Request<'_>,
+) -> Vec<u8> {
     let why = match reason {
         Reason::Channel(_) => "no permission to access one of the channels used as arguments",
         Reason::Command(_) => "no permission to execute the command or subcommand",
@@ -147,14 +180,14 @@ fn no_longer_allowed(reason: Reason<'_>, policy: &Policy, state: &State, request
 
 /// Ends a transaction of which the upstream refused a command. The caller ends the lease.
 pub(super) fn abort(state: &mut State, out: &mut BytesMut) {
-    state.transaction = Transaction::default();
-    state.queue = Queue::default();
+    give_up(state);
     encode::error(out, ABORTED.as_bytes());
 }
 
-/// Whether a command is answered here, or its reply rewritten, so that the upstream cannot queue it.
-fn cannot_be_queued(judged: Judged<'_>) -> bool {
-    judged.spec().affinity == Affinity::Local || local::administers(judged) || local::shows_own(judged)
+/// The transaction is over, since its EXEC did not leave.
+pub(super) fn give_up(state: &mut State) {
+    state.transaction = Transaction::default();
+    state.queue = Queue::default();
 }
 
 /// EXEC was refused by the ACL, or nobody is logged in: Redis then gives up the transaction.
@@ -179,22 +212,13 @@ pub(super) fn sent(state: &mut State, then: Then, judged: Judged<'_>, policy: &P
             transaction.queueing = true;
             transaction.doomed = false;
             transaction.generation = policy.generation();
-            *queue = Queue { gates: policy.gates().clone(), ..Queue::default() };
+            *queue = Queue::new(policy);
         }
         Then::EndTransaction | Then::EndWatch => {
             *transaction = Transaction::default();
             *queue = Queue::default();
         }
-        Then::Queued => {
-            queue.bytes = queue.bytes.saturating_add(judged.wire().len());
-            queue.incomplete |= queue.bytes > MAX_QUEUE_BYTES;
-            if queue.incomplete {
-                queue.requests = Vec::new();
-            } else {
-                let args: Vec<&[u8]> = judged.request().args(0).collect();
-                queue.requests.push(RequestBuf::from_args(&args));
-            }
-        }
+        Then::Queued(part) => queue.push(judged, part),
         Then::Watch => transaction.watching = true,
         Then::AddInfo
         | Then::AmidMessages
@@ -223,8 +247,7 @@ fn end<'a>(
     if !settled {
         return Action::Settle;
     }
-    state.transaction = Transaction::default();
-    state.queue = Queue::default();
+    give_up(state);
     reply(out);
     Action::EndLease
 }

@@ -5,7 +5,7 @@
 //! and confirmations are pushes. In RESP2 they are arrays like others: Redis then accepts nothing on that connection
 //! but the subscription commands and PING, so where such a request is the oldest, an array is told by its first word.
 
-use crate::resp::{Protocol, ReplyKind, items};
+use crate::resp::{Protocol, ReplyKind, announced_items, items};
 
 /// The first words of messages.
 const MESSAGES: [&[u8]; 3] = [b"message", b"pmessage", b"smessage"];
@@ -29,6 +29,15 @@ pub enum Expect {
     },
     /// `+OK`, `+PONG` or a number, to what Redkeep itself has sent.
     Done,
+    /// The reply to the EXEC of a transaction that may have changed what comes on the link.
+    Executed {
+        /// Messages may come from then on.
+        listens: bool,
+        /// The protocol that it has changed to, if it has run.
+        protocol: Option<Protocol>,
+    },
+    /// The greeting that answers a HELLO of Redkeep's own with this version.
+    Hello(Protocol),
     /// The reply to MONITOR, after which lines come at any time.
     Monitor,
     /// One reply, which does not say that the request ran: a transaction only queues it.
@@ -37,6 +46,28 @@ pub enum Expect {
     Reply,
     /// The reply to CLIENT TRACKING, before and after which messages may come (RESP3).
     Tracking,
+}
+
+impl Expect {
+    /// Whether messages may come from the moment that the request is sent.
+    pub(super) fn brings_messages(self) -> bool {
+        matches!(
+            self,
+            Expect::Confirmations { .. }
+                | Expect::Executed { listens: true, .. }
+                | Expect::Monitor
+                | Expect::Tracking
+        )
+    }
+
+    /// The protocol of what comes behind `frame`, which is the reply, if that has changed it.
+    pub(super) fn protocol_after(self, frame: &[u8]) -> Option<Protocol> {
+        match self {
+            Expect::Executed { protocol, .. } if announced_items(frame).is_some() => protocol,
+            Expect::Hello(protocol) => Some(protocol),
+            _ => None,
+        }
+    }
 }
 
 /// What a frame is.
@@ -68,7 +99,15 @@ pub(super) fn meaning(
     }
     let ordinary = matches!(
         oldest,
-        Some(Expect::Done | Expect::Monitor | Expect::Queued | Expect::Reply | Expect::Tracking)
+        Some(
+            Expect::Done
+                | Expect::Executed { .. }
+                | Expect::Hello(_)
+                | Expect::Monitor
+                | Expect::Queued
+                | Expect::Reply
+                | Expect::Tracking
+        )
     );
     if push || (protocol == Protocol::Resp2 && listening && !ordinary) {
         let first = items(frame).next().unwrap_or_default();
@@ -83,6 +122,9 @@ pub(super) fn meaning(
         _ if push => Err(UNASKED),
         Some(Expect::Confirmations { .. }) if kind != ReplyKind::Error => {
             Err("a reply in the place of a confirmation")
+        }
+        Some(Expect::Hello(_)) if kind == ReplyKind::Error => {
+            Err("a request of redkeep's own that did not run")
         }
         Some(Expect::Done) if !is_done(frame) => Err("a request of redkeep's own that did not run"),
         _ => Ok(Meaning::Reply),

@@ -24,9 +24,10 @@ use super::dial::{LinkKey, Settings};
 use super::expect::Expect;
 use super::outgoing::Outgoing;
 use super::pump::drive;
+use super::stand_in::Standing;
 use crate::command::Affinity;
 use crate::policy::{Judged, Version};
-use crate::resp::{ReplyKind, RequestBuf};
+use crate::resp::{Protocol, ReplyKind, RequestBuf};
 
 /// A link refuses requests when this many bytes wait to be written: the upstream has stopped reading.
 const MAX_UNWRITTEN_BYTES: usize = 256 * 1024 * 1024;
@@ -140,6 +141,10 @@ pub(super) struct Inner {
     transaction: Option<u64>,
     /// Something else may be left of what its session did.
     stained: bool,
+    /// What the connection is, or soon will be, set to.
+    pub(super) standing: Standing,
+    /// The protocol of the frames that come now.
+    pub(super) protocol: Protocol,
     pub(super) task: Option<Waker>,
 }
 
@@ -213,6 +218,8 @@ impl Link {
                 paused: false,
                 transaction: None,
                 stained: false,
+                standing: Standing { key, no_touch: false },
+                protocol: key.protocol,
                 task: None,
             }),
         }
@@ -348,12 +355,12 @@ impl Link {
         if inner.permit.is_some() {
             inner.note_state(judged, expect);
         }
-        if matches!(expect, Expect::Confirmations { .. } | Expect::Monitor | Expect::Tracking) {
+        if expect.brings_messages() {
             inner.listener = Some(sink.clone());
             inner.monitors |= expect == Expect::Monitor;
         }
-        let ends_transaction =
-            expect == Expect::Reply && matches!(&*judged.spec().name, "exec" | "discard" | "unwatch");
+        let ends_transaction = matches!(expect, Expect::Executed { .. } | Expect::Reply)
+            && matches!(&*judged.spec().name, "exec" | "discard" | "unwatch");
         let code = judged.spec().scripting;
         match whole {
             Some(whole) if std::ptr::eq(judged.wire(), &**whole) => {
@@ -440,10 +447,23 @@ impl Link {
 
     /// Sends a request of Redkeep's own. Nobody sees the reply; an error poisons the link.
     fn send_own(&self, args: &[&str]) {
+        self.send_quietly(&RequestBuf::from_args(args), Expect::Done);
+    }
+
+    /// The same with another reply.
+    pub(super) fn send_quietly(&self, request: &RequestBuf, expect: Expect) {
+        // On a dead link nothing is left to be set.
+        let _ = self.send_request(request, Rc::new(Nobody), expect);
+    }
+
+    /// Sends a request of Redkeep's own whose reply somebody sees.
+    pub(super) fn send_request(&self, request: &RequestBuf, sink: Rc<dyn Sink>, expect: Expect) -> bool {
         let mut inner = self.inner.borrow_mut();
-        if matches!(inner.phase, Phase::Up | Phase::Connecting) {
-            inner.append(RequestBuf::from_args(args).as_request().wire(), Rc::new(Nobody), Expect::Done);
+        let open = matches!(inner.phase, Phase::Up | Phase::Connecting);
+        if open {
+            inner.append(request.as_request().wire(), sink, expect);
         }
+        open
     }
 
     /// Ends all open requests, each with what is certain about it, and forgets their bytes.
@@ -554,8 +574,9 @@ impl Inner {
     }
 
     /// The reply to the oldest request is complete; whose it is.
-    pub(super) fn answer(&mut self, kind: ReplyKind) -> Result<Rc<dyn Sink>, &'static str> {
+    pub(super) fn answer(&mut self, kind: ReplyKind, frame: &[u8]) -> Result<Rc<dyn Sink>, &'static str> {
         let slot = self.next_slot()?;
+        self.protocol = slot.expect.protocol_after(frame).unwrap_or(self.protocol);
         (self.passing, self.passed) = (false, 0);
         // Errors of code may have line breaks inside (FUNCTION LOAD; scripts in Redis 8.2): more may still come.
         self.stained |= slot.code && kind == ReplyKind::Error;
@@ -577,9 +598,9 @@ impl Inner {
         Ok(self.passing)
     }
 
-    /// Who gets what comes, if that is no sequence of replies.
+    /// Who gets what comes, if that is no sequence of replies any more.
     pub(super) fn stream(&self) -> Option<Rc<dyn Sink>> {
-        self.listener.clone().filter(|_| self.streams)
+        if self.streams && self.slots.is_empty() { self.listener.clone() } else { None }
     }
 
     /// Who gets the reply that is being passed on in pieces, if nobody else waits for a reply on this link.

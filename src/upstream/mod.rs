@@ -2,7 +2,7 @@
 //!
 //! A link sends nothing for a client but [`Judged`](crate::policy::Judged) requests; what it sends for Redkeep itself
 //! (AUTH, HELLO, SELECT, a probe's questions, the DISCARD or UNWATCH of a transaction that failed) is written in
-//! `dial.rs`, `probe.rs` and `link.rs` alone.
+//! `dial.rs`, `probe.rs`, `stand_in.rs` and `link.rs` alone.
 
 mod dial;
 mod expect;
@@ -13,6 +13,7 @@ mod pool;
 mod probe;
 mod pump;
 mod retry;
+mod stand_in;
 
 pub use dial::{Address, DialError, DialTls, LinkKey, Settings, Stream, dial};
 pub use expect::Expect;
@@ -21,6 +22,7 @@ pub use link::{Delivery, Link, Permit, Sink};
 pub use pool::{Lease, Pool};
 pub use probe::{Probe, probe};
 pub(crate) use retry::Backoff;
+pub use stand_in::{StandIn, Standing};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -225,13 +225,13 @@ fn poll_timer(
 /// Hands every complete frame in `incoming` to the session that it is for, and what is there of a large one.
 fn distribute(link: &Link, incoming: &mut Incoming) -> Result<(), &'static str> {
     let Incoming { bytes, scanner } = incoming;
-    let stream = link.inner.borrow().stream();
-    if let Some(sink) = stream {
-        sink.deliver(Delivery::Message(bytes));
-        bytes.clear();
-        return Ok(());
-    }
     loop {
+        let stream = link.inner.borrow().stream();
+        if let Some(sink) = stream {
+            sink.deliver(Delivery::Message(bytes));
+            bytes.clear();
+            return Ok(());
+        }
         let found = match scanner.scan(bytes) {
             Ok(Some(found)) => found,
             Ok(None) => return pass_on(link, incoming),
@@ -248,14 +248,14 @@ fn distribute(link: &Link, incoming: &mut Incoming) -> Result<(), &'static str> 
             } else if inner.passing {
                 Meaning::Reply
             } else {
-                meaning(frame, found.kind, link.key.protocol, listening, oldest)?
+                meaning(frame, found.kind, inner.protocol, listening, oldest)?
             } {
                 Meaning::Confirmation => {
                     let (sink, last) = inner.confirm()?;
                     (Some(sink), Delivery::Confirmation { frame, last })
                 }
                 Meaning::Message => (inner.listener.clone(), Delivery::Message(frame)),
-                Meaning::Reply => (Some(inner.answer(found.kind)?), Delivery::Reply(frame)),
+                Meaning::Reply => (Some(inner.answer(found.kind, frame)?), Delivery::Reply(frame)),
             }
         };
         if let Some(sink) = sink {

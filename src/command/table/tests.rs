@@ -61,8 +61,14 @@ fn commands_about_clients_and_users_never_reach_the_upstream() {
         let about = row.name.starts_with("client") || row.name.starts_with("acl");
         let harmless = ["client|help", "acl|cat", "acl|genpass", "acl|help"].contains(&row.name);
         // What these are about is the link, which is the client's own then.
-        let tracking = ["client|caching", "client|getredir", "client|tracking", "client|trackinginfo"];
-        if tracking.contains(&row.name) {
+        let state = [
+            "client|caching",
+            "client|getredir",
+            "client|no-touch",
+            "client|tracking",
+            "client|trackinginfo",
+        ];
+        if state.contains(&row.name) {
             assert_eq!(row.affinity, LeasedWhileState, "{}", row.name);
         } else if about && !harmless {
             assert!(matches!(row.affinity, Local | Unavailable), "{}", row.name);

@@ -1,7 +1,8 @@
-//! CLIENT ID, GETNAME, SETNAME, SETINFO, INFO, REPLY, NO-EVICT: about Redkeep's clients, not about its links.
+//! CLIENT ID, GETNAME, SETNAME, SETINFO, INFO, REPLY, NO-EVICT, NO-TOUCH: about Redkeep's clients, not about its links.
 
 use bytes::BytesMut;
 
+use crate::policy::{Policy, Reason, Version};
 use crate::resp::{Request, encode};
 use crate::session::state::{Replies, State};
 
@@ -89,8 +90,27 @@ pub(super) fn no_evict(state: &mut State, request: Request<'_>, out: &mut BytesM
     encode::simple(out, "OK");
 }
 
+/// `CLIENT NO-TOUCH ON|OFF`, from 7.2 on. The session's own link follows with its next request.
+pub(super) fn no_touch(policy: &Policy, state: &mut State, request: Request<'_>, out: &mut BytesMut) {
+    if policy.version() < Version::V7_2
+        && let Some(container) = policy.table().find(b"client")
+    {
+        let text = Reason::UnknownSubcommand(container).reply(policy.version(), b"", request);
+        return encode::error(out, &text);
+    }
+    let mode = request.arg(2).unwrap_or_default();
+    let on = mode.eq_ignore_ascii_case(b"on");
+    if !on && !mode.eq_ignore_ascii_case(b"off") {
+        return encode::error(out, b"ERR syntax error");
+    }
+    state.no_touch = on;
+    encode::simple(out, "OK");
+}
+
 /// `CLIENT INFO`: the client in one line.
 pub(super) fn info(state: &State, out: &mut BytesMut) {
-    let line = format!("{}\n", state.describe("client|info"));
+    // What it runs in a transaction is EXEC, as in Redis.
+    let command = if state.transaction.queueing { "exec" } else { "client|info" };
+    let line = format!("{}\n", state.describe(command));
     encode::verbatim(out, line.as_bytes(), state.protocol);
 }

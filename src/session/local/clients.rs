@@ -1,4 +1,4 @@
-//! CLIENT LIST, KILL, UNBLOCK: about all clients of this process.
+//! CLIENT LIST, KILL, UNBLOCK, PAUSE, UNPAUSE: about all clients of this process.
 //!
 //! Sources: Redis 6.2.5, 7.0.15, 8.2.3 and Valkey 9.1.2, whose replies `tests/it/clients_commands.rs` compares.
 
@@ -9,6 +9,7 @@ use crate::policy::{Policy, Version};
 use crate::resp::{Request, encode, integer};
 use crate::session::clients::{Card, Client, Clients, Unblock};
 use crate::session::state::{SessionId, State};
+use crate::users::unix_ms;
 
 const SYNTAX: &[u8] = b"ERR syntax error";
 const NOT_AN_INTEGER: &[u8] = b"ERR value is not an integer or out of range";
@@ -40,7 +41,7 @@ enum Kind {
 
 /// Whether a command of this name is one for [`administer`].
 pub(super) fn is_administrative(name: &str) -> bool {
-    matches!(name, "client|kill" | "client|list" | "client|unblock")
+    matches!(name, "client|kill" | "client|list" | "client|pause" | "client|unblock" | "client|unpause")
 }
 
 /// Answers a command about all clients.
@@ -55,6 +56,12 @@ pub(super) fn administer(
     let done = match name {
         "client|kill" => kill(clients, policy, state.id, request, out),
         "client|list" => list(clients, policy, state, request, out),
+        "client|pause" => pause(clients, policy, request, out),
+        "client|unpause" => {
+            clients.unpause();
+            encode::simple(out, "OK");
+            Ok(())
+        }
         _ => unblock(clients, policy, request, out),
     };
     if let Err(text) = done {
@@ -126,14 +133,7 @@ fn unblock(
     request: Request<'_>,
     out: &mut BytesMut,
 ) -> Result<(), Vec<u8>> {
-    if request.len() > 4 && !is_valkey(policy) {
-        let unknown = if policy.version() < Version::V7_0 { "Unknown" } else { "unknown" };
-        let word = String::from_utf8_lossy(request.arg(1).unwrap_or_default()).into_owned();
-        return Err(format!(
-            "ERR {unknown} subcommand or wrong number of arguments for '{word}'. Try CLIENT HELP."
-        )
-        .into_bytes());
-    }
+    at_most(4, policy, request)?;
     // Valkey looks at it only if it is the last one.
     let how = match request.arg(3).filter(|_| request.len() == 4) {
         None => Unblock::Timeout,
@@ -148,6 +148,45 @@ fn unblock(
     }
     encode::integer(out, i64::from(client.is_some()));
     Ok(())
+}
+
+/// `CLIENT PAUSE timeout [WRITE|ALL]`.
+fn pause(
+    clients: &Clients,
+    policy: &Policy,
+    request: Request<'_>,
+    out: &mut BytesMut,
+) -> Result<(), Vec<u8>> {
+    at_most(4, policy, request)?;
+    // Valkey looks at it only if it is the last one.
+    let all = match request.arg(3).filter(|_| request.len() == 4) {
+        None => true,
+        Some(word) if word.eq_ignore_ascii_case(b"ALL") => true,
+        Some(word) if word.eq_ignore_ascii_case(b"WRITE") => false,
+        Some(_) => return Err(b"ERR CLIENT PAUSE mode must be WRITE or ALL".to_vec()),
+    };
+    let timeout = integer(request.arg(2).unwrap_or_default())
+        .ok_or(&b"ERR timeout is not an integer or out of range"[..])?;
+    let timeout = u64::try_from(timeout).map_err(|_| &b"ERR timeout is negative"[..])?;
+    // Such a pause would end after the last millisecond that there is.
+    let ends = i64::try_from(timeout.saturating_add(unix_ms())).is_ok();
+    if !ends && policy.version() >= Version::V7_2 {
+        return Err(b"ERR timeout is out of range".to_vec());
+    }
+    clients.pause(timeout, all);
+    encode::simple(out, "OK");
+    Ok(())
+}
+
+/// Refuses more arguments than that, which Valkey does not.
+fn at_most(count: usize, policy: &Policy, request: Request<'_>) -> Result<(), Vec<u8>> {
+    if request.len() <= count || is_valkey(policy) {
+        return Ok(());
+    }
+    let unknown = if policy.version() < Version::V7_0 { "Unknown" } else { "unknown" };
+    let word = String::from_utf8_lossy(request.arg(1).unwrap_or_default()).into_owned();
+    Err(format!("ERR {unknown} subcommand or wrong number of arguments for '{word}'. Try CLIENT HELP.")
+        .into_bytes())
 }
 
 impl Kind {

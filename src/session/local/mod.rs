@@ -8,21 +8,28 @@ mod connection;
 mod info;
 
 pub(super) use client::{INVALID_NAME, is_valid_name, set_name};
-pub(super) use config::{
-    OwnValues, is_get as is_config_get, own_values, rewrite as rewrite_config, shows_own,
-};
+pub(super) use config::{OwnValues, is_get as is_config_get, own_values, rewrite as rewrite_config};
 pub(super) use info::{append as append_info, section as info_section, shows_redkeep};
 
 use bytes::BytesMut;
 
-use super::Shared;
 use super::state::State;
+use super::{Shared, auth};
 use crate::command::Affinity;
 use crate::policy::{Judged, Policy, Reason};
 use crate::resp::encode;
 
-/// Answers a local command other than AUTH, HELLO, QUIT and RESET.
-pub(super) fn answer(policy: &Policy, state: &mut State, judged: Judged<'_>, out: &mut BytesMut) {
+/// Answers a local command that is about the session alone, other than QUIT and RESET.
+pub(super) fn act(policy: &Policy, state: &mut State, judged: Judged<'_>, out: &mut BytesMut) {
+    match &*judged.spec().name {
+        "auth" => auth::auth(policy, state, judged.request(), out),
+        "hello" => auth::hello(policy, state, judged.request(), out),
+        _ => answer(policy, state, judged, out),
+    }
+}
+
+/// The same for those other than AUTH and HELLO.
+fn answer(policy: &Policy, state: &mut State, judged: Judged<'_>, out: &mut BytesMut) {
     let request = judged.request();
     if acl::answer(policy, state, judged, out) {
         return;
@@ -32,6 +39,7 @@ pub(super) fn answer(policy: &Policy, state: &mut State, judged: Judged<'_>, out
         "client|id" => encode::integer(out, i64::try_from(state.id.0).unwrap_or(i64::MAX)),
         "client|info" => client::info(state, out),
         "client|no-evict" => client::no_evict(state, request, out),
+        "client|no-touch" => client::no_touch(policy, state, request, out),
         "client|reply" => client::reply(state, request, out),
         "client|setinfo" => client::set_info(state, request, out),
         "client|setname" => client::set_name_command(state, request, out),

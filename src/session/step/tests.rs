@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::super::pause::Hold;
 use super::super::state::{Ends, SessionId, Transaction};
 use super::super::transaction::sent;
 use super::*;
@@ -18,6 +19,7 @@ const USERS: &[(&str, &str)] = &[
 const NOT_SENT: &str = "-LOADING redkeep: upstream unavailable, command not sent";
 const ABORTED: &str = "-EXECABORT Transaction discarded because of previous errors.";
 const LOST: &str = "-EXECABORT Transaction discarded because of: upstream connection lost";
+const UNKNOWN_NO_TOUCH: &str = "-ERR unknown subcommand 'NO-TOUCH'. Try CLIENT HELP.";
 const RULES_CHANGED: &str =
     "-EXECABORT Transaction discarded because of: the policy changed between MULTI and EXEC";
 
@@ -63,14 +65,17 @@ fn outcome(policy: &Policy, state: &mut State, line: &str, settled: bool) -> Str
         Action::CloseAfterReply => "CloseAfterReply".to_owned(),
         Action::EndLease => "EndLease".to_owned(),
         Action::Forward { route, then, .. } => format!("{route:?} {then:?}"),
-        Action::Replay { errors, .. } => {
+        Action::Greet => "Greet".to_owned(),
+        Action::Hold => "Hold".to_owned(),
+        Action::Execute { plan, .. } if !plan.again => "Execute".to_owned(),
+        Action::Execute { plan: Plan { errors, .. }, .. } => {
             let shown = |error: &Option<Vec<u8>>| match error {
                 Some(text) => {
                     String::from_utf8_lossy(text).rsplit(": ").next().unwrap_or_default().to_owned()
                 }
                 None => "run".to_owned(),
             };
-            format!("Replay {:?}", errors.iter().map(shown).collect::<Vec<_>>())
+            format!("Again {:?}", errors.iter().map(shown).collect::<Vec<_>>())
         }
         Action::Reply => String::new(),
         Action::Settle => "Settle".to_owned(),
@@ -114,14 +119,14 @@ fn transaction_commands_do_what_the_state_asks_for() {
             // The upstream says that they do not nest.
             ("queueing", "MULTI", false, "Leased Nothing", "="),
             ("queueing", "WATCH app:k", false, "Leased Nothing", "="),
-            ("queueing", "UNWATCH", false, "Leased Queued", "="),
-            ("queueing", "GET app:k", false, "Leased Queued", "="),
-            ("queueing", "BLPOP app:k 0", false, "Leased Queued", "="),
-            ("queueing", "XREAD STREAMS app:k 0", false, "Leased Queued", "="),
+            ("queueing", "UNWATCH", false, "Leased Queued(Plain)", "="),
+            ("queueing", "GET app:k", false, "Leased Queued(Plain)", "="),
+            ("queueing", "BLPOP app:k 0", false, "Leased Queued(Plain)", "="),
+            ("queueing", "XREAD STREAMS app:k 0", false, "Leased Queued(Plain)", "="),
             ("doomed", "RUNALL", true, &aborted, "idle"),
             ("doomed", "RUNALL", false, "Settle", "="),
             ("doomed", "DISCARD", false, "Leased EndTransaction", "="),
-            ("doomed", "GET app:k", false, "Leased Queued", "="),
+            ("doomed", "GET app:k", false, "Leased Queued(Plain)", "="),
             ("lost", "RUNALL", true, &lost, "idle"),
             ("lost", "RUNALL", false, "Settle", "="),
             ("lost", "DISCARD", true, "EndLease +OK", "idle"),
@@ -133,7 +138,7 @@ fn transaction_commands_do_what_the_state_asks_for() {
             ("stale", "RUNALL", true, &changed, "idle"),
             ("stale", "RUNALL", false, "Settle", "="),
             ("stale", "DISCARD", false, "Leased EndTransaction", "="),
-            ("stale", "GET app:k", false, "Leased Queued", "="),
+            ("stale", "GET app:k", false, "Leased Queued(Plain)", "="),
             ("stale and doomed", "RUNALL", true, &aborted, "idle"),
             ("watching", "MULTI", false, "Leased BeginTransaction", "="),
             ("watching", "WATCH app:k", false, "Leased Watch", "="),
@@ -141,20 +146,21 @@ fn transaction_commands_do_what_the_state_asks_for() {
             ("watching", "GET app:k", false, "Shared Nothing", "="),
             ("watching", "RUNALL", true, "-ERR EXEC without MULTI", "="),
             ("watching", "CLIENT ID", true, ":7", "="),
-            (
-                "watching",
-                "SELECT 1",
-                true,
-                "-ERR 'select' while keys are watched is not available through redkeep",
-                "=",
-            ),
-            (
-                "watching",
-                "HELLO 3",
-                true,
-                "-ERR 'hello' while keys are watched is not available through redkeep",
-                "=",
-            ),
+            // Its link follows with the next request.
+            ("watching", "SELECT 1", true, "+OK", "="),
+            ("watching", "CLIENT NO-TOUCH ON", false, UNKNOWN_NO_TOUCH, "="),
+            ("queueing", "SELECT 1", false, "Leased Queued(Local(Select(1)))", "="),
+            ("queueing", "SELECT 99", false, "Leased Queued(Local(Nothing))", "="),
+            ("queueing", "HELLO 3", true, "Leased Queued(Local(Hello(Resp3)))", "="),
+            ("queueing", "HELLO 3 AUTH app wrong", true, "Leased Queued(Local(Nothing))", "="),
+            ("queueing", "HELLO", true, "Leased Queued(Local(Nothing))", "="),
+            ("queueing", "AUTH app pw", false, "Leased Queued(Local(Nothing))", "="),
+            ("queueing", "CLIENT ID", true, "Leased Queued(Local(Nothing))", "="),
+            ("queueing", "ACL WHOAMI", true, "Leased Queued(Local(Nothing))", "="),
+            ("queueing", "CLIENT TRACKING ON", true, "Leased Queued(Track)", "="),
+            ("queueing", "CLIENT GETREDIR", true, "Leased Queued(Plain)", "="),
+            ("stale", "CLIENT ID", true, "Leased Queued(Local(Nothing))", "="),
+            ("lost", "SELECT 1", true, NOT_SENT, "="),
             ("watching lost", "UNWATCH", false, "+OK", "idle"),
             ("watching lost", "WATCH app:k", true, NOT_SENT, "="),
             ("watching lost", "MULTI", true, "+OK", "queueing and watching lost"),
@@ -194,17 +200,14 @@ fn a_refused_command_dooms_the_transaction() {
         ),
         ("FLUSHALL", "-NOPERM this user has no permissions to run the 'flushall' command"),
         ("READONLY", "-ERR 'readonly' is not available through redkeep"),
-        ("SELECT 1", "-ERR 'select' inside MULTI is not available through redkeep"),
-        ("CLIENT ID", "-ERR 'client id' inside MULTI is not available through redkeep"),
-        ("ACL WHOAMI", "-ERR 'acl whoami' inside MULTI is not available through redkeep"),
-        ("AUTH app pw", "-ERR 'auth' inside MULTI is not available through redkeep"),
-        ("HELLO 3", "-ERR 'hello' inside MULTI is not available through redkeep"),
+        (
+            "CLIENT TRACKING ON REDIRECT 1",
+            "-ERR 'client tracking' with REDIRECT is not available through redkeep",
+        ),
     ];
     for (line, text) in texts {
         assert_rows("app", &[("queueing", line, false, text, "doomed"), ("doomed", line, true, text, "=")]);
-        if !text.contains("inside MULTI") {
-            assert_rows("app", &[("idle", line, false, text, "="), ("watching", line, true, text, "=")]);
-        }
+        assert_rows("app", &[("idle", line, false, text, "="), ("watching", line, true, text, "=")]);
     }
 }
 
@@ -261,7 +264,7 @@ fn a_request_that_was_sent_changes_the_transaction() {
         ("doomed", Then::EndTransaction, IDLE),
         ("watching", Then::EndWatch, IDLE),
         ("idle", Then::Watch, WATCHING),
-        ("queueing", Then::Queued, QUEUEING),
+        ("queueing", Then::Queued(Part::Plain), QUEUEING),
         ("queueing", Then::Nothing, QUEUEING),
         ("idle", Then::ReleaseAfterReply, IDLE),
     ] {
@@ -273,8 +276,12 @@ fn a_request_that_was_sent_changes_the_transaction() {
             panic!("app may read its keys");
         };
         sent(&mut state, then, judged, &policy);
-        let queued = usize::from(then == Then::Queued);
-        assert_eq!(state.queue.requests.len(), queued, "{then:?} when {before}");
+        let queued = usize::from(then == Then::Queued(Part::Plain));
+        assert_eq!(
+            (state.queue.entries.len(), state.queue.count),
+            (queued, queued),
+            "{then:?} when {before}"
+        );
         assert_eq!(state.transaction, after, "{then:?} when {before}");
     }
 }
@@ -288,17 +295,17 @@ fn exec_judges_the_queue_again_when_the_policy_has_changed() {
         (
             "~app:* &* +@all",
             &["GET app:k", "GET other"],
-            r#"Replay ["run", "no permission to touch the specified keys"]"#,
+            r#"Again ["run", "no permission to touch the specified keys"]"#,
         ),
         (
             "~* &* -@all +exec",
             &["GET app:k"],
-            r#"Replay ["no permission to execute the command or subcommand"]"#,
+            r#"Again ["no permission to execute the command or subcommand"]"#,
         ),
         (
             "~* +@all",
             &["PUBLISH c m", "GET app:k"],
-            r#"Replay ["no permission to access one of the channels used as arguments", "run"]"#,
+            r#"Again ["no permission to access one of the channels used as arguments", "run"]"#,
         ),
         (
             "~* &* -@all +get",
@@ -308,12 +315,101 @@ fn exec_judges_the_queue_again_when_the_policy_has_changed() {
     ] {
         let mut state = state(&before, "admin");
         sent_line(&before, &mut state, "MULTI", Then::BeginTransaction);
-        lines.iter().for_each(|line| sent_line(&before, &mut state, line, Then::Queued));
+        lines.iter().for_each(|line| sent_line(&before, &mut state, line, Then::Queued(Part::Plain)));
         let after = policy(Version::V7_0, &[("admin", &format!("on nopass {rules}"))], &[]);
         state.user = after.user(b"admin").cloned();
         // Another generation than the one at MULTI.
         state.transaction.generation = 7;
         assert_eq!(outcome(&after, &mut state, "EXEC", true), expected, "{rules}: {lines:?}");
+    }
+}
+
+/// What a transaction changes about the session itself counts for what stands behind it.
+#[test]
+fn exec_judges_the_queue_by_who_and_where_the_session_is_by_then() {
+    let policy = policy(Version::V7_0, USERS, &[]);
+    for (lines, expected) in [
+        (&["CLIENT ID", "GET other"][..], "Execute"),
+        (&["INFO", "GET other"], "Execute"),
+        (&["GET other", "AUTH app pw", "GET app:k"], "Execute"),
+        (&["AUTH app wrong", "GET other"], "Execute"),
+        (
+            &["GET other", "AUTH app pw", "GET other", "PING"],
+            r#"Again ["run", "run", "no permission to touch the specified keys", "run"]"#,
+        ),
+        (
+            &["HELLO 2 AUTH none pw", "PING", "SELECT 1"],
+            r#"Again ["run", "no permission to execute the command or subcommand", "run"]"#,
+        ),
+        (&["SELECT 1", "GET k"], "Execute"),
+    ] {
+        let mut state = state(&policy, "admin");
+        sent_line(&policy, &mut state, "MULTI", Then::BeginTransaction);
+        for line in lines {
+            let request = RequestBuf::from_args(&words(line));
+            let mut scratch = RequestBuf::default();
+            let Verdict::Allow(judged) = policy.judge(state.facts(), request.as_request(), &mut scratch)
+            else {
+                panic!("{line} is allowed");
+            };
+            let part = super::super::queue::part(&policy, &state, judged);
+            sent(&mut state, Then::Queued(part), judged, &policy);
+        }
+        let shown = format!("{state:?}");
+        assert_eq!(outcome(&policy, &mut state, "EXEC", true), expected, "{lines:?}");
+        state.command = None;
+        state.notes.clear();
+        assert_eq!(format!("{state:?}"), shown, "nothing has happened yet");
+    }
+}
+
+#[test]
+fn a_pause_holds_back_what_is_allowed_and_nothing_else() {
+    let policy = policy(Version::V7_0, USERS, &[]);
+    let writes =
+        ["SET app:k 1", "PUBLISH app:c m", "PFCOUNT app:k", "BLPOP app:k 0", "GETDEL app:k", "DEL app:k"];
+    let others = ["GET app:k", "PING", "CLIENT ID", "SELECT 1", "MULTI", "WATCH app:k", "RESET", "QUIT"];
+    for (hold, held, free) in
+        [(Hold::Writes, &writes[..], &others[..]), (Hold::All, &[&writes[..], &others].concat(), &[])]
+    {
+        for (line, expected) in
+            held.iter().map(|line| (line, true)).chain(free.iter().map(|line| (line, false)))
+        {
+            let mut state = state(&policy, "app");
+            state.hold = hold;
+            assert_eq!(outcome(&policy, &mut state, line, true) == "Hold", expected, "{hold:?}: {line}");
+        }
+        for line in ["NOSUCH", "GET", "SET other 1", "FLUSHALL"] {
+            let mut state = state(&policy, "app");
+            state.hold = hold;
+            assert!(outcome(&policy, &mut state, line, true).starts_with('-'), "{hold:?}: {line}");
+        }
+    }
+    let mut admin = state(&policy, "admin");
+    admin.hold = Hold::Writes;
+    for (line, expected) in [
+        ("EVAL x 0", "Hold"),
+        ("EVAL #!lua 0", "Hold"),
+        ("EVAL #!lua 0 no-writes", "Hold"),
+        ("FCALL f 0", "Hold"),
+        ("EVAL_RO x 0", "Leased ReleaseAfterReply"),
+        ("SPUBLISH c m", "Hold"),
+        ("CLIENT UNPAUSE", "Administer"),
+    ] {
+        assert_eq!(outcome(&policy, &mut admin, line, true), expected, "{line}");
+    }
+    let script = "#!lua flags=allow-stale,no-writes\nreturn 1";
+    let request = RequestBuf::from_args(&["EVAL", script, "0"]);
+    let (mut scratch, mut out) = (RequestBuf::default(), BytesMut::new());
+    let action = step(&policy, &mut admin, request.as_request(), &mut scratch, true, &mut out);
+    assert!(matches!(action, Action::Forward { .. }), "{action:?}");
+    // EXEC counts as what it executes.
+    for (line, expected) in [("GET k", "Leased EndTransaction"), ("SET k 1", "Hold")] {
+        let mut admin = state(&policy, "admin");
+        sent_line(&policy, &mut admin, "MULTI", Then::BeginTransaction);
+        sent_line(&policy, &mut admin, line, Then::Queued(Part::Plain));
+        admin.hold = Hold::Writes;
+        assert_eq!(outcome(&policy, &mut admin, "EXEC", true), expected, "{line}");
     }
 }
 
@@ -333,7 +429,12 @@ fn a_queue_that_is_too_large_or_was_renamed_is_not_judged_again() {
     for (other, bytes) in [(&policy, 17 * 1024 * 1024), (&renamed, 1)] {
         let mut state = state(&policy, "app");
         sent_line(&policy, &mut state, "MULTI", Then::BeginTransaction);
-        sent_line(&policy, &mut state, &format!("SET app:k {}", "x".repeat(bytes)), Then::Queued);
+        sent_line(
+            &policy,
+            &mut state,
+            &format!("SET app:k {}", "x".repeat(bytes)),
+            Then::Queued(Part::Plain),
+        );
         state.transaction.generation = 7;
         let expected = format!("EndLease {RULES_CHANGED}");
         assert_eq!(outcome(other, &mut state, "EXEC", true), expected);
@@ -355,7 +456,7 @@ fn a_watched_transaction_that_lost_a_right_runs_nothing() {
         state.protocol = protocol;
         sent_line(&before, &mut state, "WATCH a", Then::Watch);
         sent_line(&before, &mut state, "MULTI", Then::BeginTransaction);
-        sent_line(&before, &mut state, "SET b 1", Then::Queued);
+        sent_line(&before, &mut state, "SET b 1", Then::Queued(Part::Plain));
         state.user = after.user(b"admin").cloned();
         state.transaction.generation = 7;
         assert_eq!(outcome(&after, &mut state, "EXEC", true), format!("EndLease {null}"));
@@ -482,13 +583,13 @@ proptest! {
         let request = RequestBuf::from_args(&words(line));
         let (mut scratch, mut out) = (RequestBuf::default(), BytesMut::from("earlier"));
         match step(&policy, &mut state, request.as_request(), &mut scratch, settled, &mut out) {
-            Action::Administer { .. } | Action::Forward { .. } | Action::Replay { .. } | Action::Settle => {
+            Action::Administer { .. } | Action::Forward { .. } | Action::Execute { .. } | Action::Hold | Action::Settle => {
                 prop_assert_eq!(&*out, b"earlier");
                 state.command = None;
                 prop_assert_eq!(format!("{state:?}"), shown);
             }
             Action::Close => prop_assert_eq!(&*out, b"earlier"),
-            Action::CloseAfterReply | Action::EndLease | Action::Reply => {
+            Action::CloseAfterReply | Action::EndLease | Action::Greet | Action::Reply => {
                 let reply = &out[b"earlier".len()..];
                 let frame = crate::resp::ReplyScanner::new(1 << 20).scan(reply).unwrap().unwrap();
                 prop_assert_eq!(frame.len, reply.len(), "exactly one reply: {:?}", reply);
