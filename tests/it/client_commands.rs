@@ -88,7 +88,7 @@ fn field(line: &str, name: &str) -> Option<String> {
 }
 
 /// A reply; of lines about clients what can be compared, without libraries' names that are empty: 7.0 has none.
-fn comparable(reply: &str) -> String {
+pub fn comparable(reply: &str) -> String {
     if !reply.contains("addr=") {
         // The greeting of HELLO has the number of the client.
         let greeting =
@@ -108,7 +108,7 @@ fn comparable(reply: &str) -> String {
 }
 
 /// Has the conversation with the server directly and through the proxy.
-fn compare(server: &Path, conversation: &[&str]) {
+pub fn compare(server: &Path, conversation: &[&str]) {
     let dir = TempDir::new();
     let file = dir.write("users.acl", USERS);
     // By TCP, since all clients of a Unix socket have the same address.

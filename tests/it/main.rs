@@ -21,7 +21,9 @@
 //! - `legacy`: an upstream with a password, without ACL files, with renamed commands
 //! - `limits`: clients that misbehave
 //! - `modules`: commands that only the upstream knows
+//! - `pause`: CLIENT PAUSE and NO-TOUCH
 //! - `pubsub`: subscriptions compared with a real Redis; revoked, flooded, cut off
+//! - `queued`: what Redkeep answers itself, inside MULTI and on links of a session's own
 //! - `reload`: SIGHUP
 //! - `replay`: thousands of sequences over all types of data, on a direct connection and through the proxy
 //! - `replication`: a real replica that follows the upstream through the proxy
@@ -64,7 +66,9 @@ mod limits;
 mod modules;
 mod monitor;
 mod ownership;
+mod pause;
 mod pubsub;
+mod queued;
 mod reload;
 mod replay;
 mod replication;

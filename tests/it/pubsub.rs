@@ -300,14 +300,6 @@ fn what_differs_from_redis_is_refused_in_so_many_words() {
     app.ask("MULTI");
     assert_eq!(app.ask("SUBSCRIBE a1"), refused("'subscribe' inside MULTI"));
     assert_eq!(app.ask("EXEC"), "-EXECABORT Transaction discarded because of previous errors.\r\n");
-    app.ask("SUBSCRIBE a1");
-    assert_eq!(app.ask("SELECT 1"), refused("'select' while subscribed"));
-    assert_eq!(app.ask("HELLO 2"), refused("'hello' while subscribed"));
-    assert!(app.ask("HELLO 3").starts_with('%'));
-    let info = app.ask("CLIENT INFO");
-    assert!(info.contains(" db=0 sub=1 psub=0 ssub=0 ") && info.contains(" resp=3"), "{info}");
-    app.ask("UNSUBSCRIBE");
-    assert_eq!(app.ask("SELECT 1"), "+OK\r\n");
 }
 
 #[test]

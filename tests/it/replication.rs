@@ -164,6 +164,17 @@ fn nobody_follows_without_the_permission_and_nothing_else_gets_into_the_stream()
     let stream = text(&client.read_to_end());
     assert!(!stream.contains("+PONG"), "it is closed: a reply would be taken for replicated data");
 
+    let mut selecting = proxy.plain().login("admin", "secret");
+    for line in ["WATCH k", "SELECT 3", "REPLCONF listening-port 1", "SELECT 1"] {
+        assert_eq!(selecting.ask(line), "+OK\r\n");
+    }
+    selecting.send(&["PSYNC", "?", "-1"]);
+    let first = text(&selecting.read_reply());
+    assert!(
+        first.starts_with("+FULLRESYNC "),
+        "no reply to redkeep's own requests comes into the stream: {first}"
+    );
+
     let mut admin = proxy.plain().login("admin", "secret");
     for line in ["MULTI", "PSYNC ? -1", "EXEC"] {
         assert_eq!(admin.ask(line), direct.ask(line), "{line}");

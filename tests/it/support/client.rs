@@ -10,8 +10,28 @@ use redkeep::resp::{ReplyScanner, RequestBuf, Value, decode};
 
 use super::SOON;
 
-pub trait Wire: Read + Write + Send {}
-impl<T: Read + Write + Send> Wire for T {}
+pub trait Wire: Read + Write + Send {
+    /// Reads fail when nothing comes for so long.
+    fn limit(&self, limit: Duration);
+}
+
+impl Wire for UnixStream {
+    fn limit(&self, limit: Duration) {
+        self.set_read_timeout(Some(limit)).unwrap();
+    }
+}
+
+impl Wire for TcpStream {
+    fn limit(&self, limit: Duration) {
+        self.set_read_timeout(Some(limit)).unwrap();
+    }
+}
+
+impl Wire for rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+    fn limit(&self, limit: Duration) {
+        self.sock.limit(limit);
+    }
+}
 
 pub struct Client {
     wire: Box<dyn Wire>,
@@ -118,6 +138,14 @@ impl Client {
                 Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
             }
         }
+    }
+
+    /// Everything until the other side closes the connection, or is silent for so long.
+    pub fn read_until_silent(&mut self, silence: Duration) -> Vec<u8> {
+        self.wire.limit(silence);
+        let all = self.read_to_end();
+        self.wire.limit(SOON);
+        all
     }
 
     /// So many bytes, whatever they are.
