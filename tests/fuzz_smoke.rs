@@ -24,7 +24,7 @@ macro_rules! smoke {
     )* };
 }
 
-smoke!(acl_file glob judge keys reply request rules);
+smoke!(acl_file glob judge keys reply request rules session);
 
 #[test]
 fn every_target_is_run_here_and_by_make_fuzz() {

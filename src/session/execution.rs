@@ -11,12 +11,14 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::clients::{Card, Turn};
+use super::card::Card;
+use super::clients::Turn;
+use super::handle::{current_incarnation, log_notes};
 use super::queue::{Entry, Part, Queue, tracking};
 use super::rewrite::{Gathered, Outcome, elements};
 use super::state::{State, Transaction};
 use super::step::{Then, note_denial};
-use super::{Session, current_incarnation, local, log_notes, replies, transaction};
+use super::{Session, local, replies, transaction};
 use crate::policy::{Policy, Verdict};
 use crate::resp::{Request, announced_items, encode, error_text};
 use crate::upstream::{Delivery, Sink, StandIn};
@@ -143,7 +145,7 @@ impl<S> Session<S> {
                 out.extend_from_slice(element);
                 if error_text(element).is_none() {
                     let (on, broadcast) = tracking(&entry.request);
-                    self.state.sent(Then::Track { on, broadcast });
+                    self.state.listens_from_now_on(Then::Track { on, broadcast });
                 }
             }
             // The link is not what the session would take it for.

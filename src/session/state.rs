@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::clients::{Card, Moment};
+use super::card::{Card, Moment};
 use super::pause::Hold;
 use super::pubsub::Subscriptions;
 use super::queue::Queue;
 use super::replication::Replication;
 use super::step::Then;
+use super::transaction;
 use crate::acl::{Event, LogContext, LogReason, User};
 use crate::command::CommandId;
-use crate::policy::{Facts, Incarnation, Policy, Verdict};
+use crate::policy::{Facts, Incarnation, Judged, Policy, Verdict};
 use crate::resp::{Protocol, RequestBuf};
 use crate::upstream::{LinkKey, Standing};
 
@@ -212,8 +213,14 @@ impl State {
         self.notes.push((Event::new(reason, context, object, username), self.describe(command)));
     }
 
+    /// Notes that a request was sent.
+    pub fn sent(&mut self, then: Then, judged: Judged<'_>, policy: &Policy) {
+        transaction::sent(self, then, judged, policy);
+        self.listens_from_now_on(then);
+    }
+
     /// Notes that a request was sent after which messages may come, or come no more.
-    pub fn sent(&mut self, then: Then) {
+    pub(super) fn listens_from_now_on(&mut self, then: Then) {
         self.subscriptions.sent(then);
         match then {
             Then::Monitor => self.monitoring = true,

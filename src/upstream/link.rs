@@ -11,95 +11,27 @@
 //! Nothing that was written is ever written again.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::dial::{LinkKey, Settings};
 use super::expect::Expect;
+use super::ledger::{Inner, Permit, Phase};
 use super::outgoing::Outgoing;
 use super::pump::drive;
-use super::stand_in::Standing;
-use crate::command::Affinity;
+use super::sink::{Delivery, Sink};
 use crate::policy::{Judged, Version};
-use crate::resp::{Protocol, ReplyKind, RequestBuf};
+use crate::resp::RequestBuf;
 
-/// A link refuses requests when this many bytes wait to be written: the upstream has stopped reading.
-const MAX_UNWRITTEN_BYTES: usize = 256 * 1024 * 1024;
-
-/// A link that nobody uses for so long is asked whether the upstream is still there.
+/// A shared link that nobody uses for so long is asked whether the upstream is still there; a leased one that has rested
+/// for so long ends.
 pub(super) const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
 
 const DISCARD: &[u8] = b"*1\r\n$7\r\nDISCARD\r\n";
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
-
-/// Where the replies of one session go.
-pub trait Sink {
-    /// Something about the session's oldest open request on this link, or about its subscriptions.
-    fn deliver(&self, delivery: Delivery<'_>);
-
-    /// Whether a large reply may come in pieces ([`Delivery::Part`]).
-    fn takes_parts(&self) -> bool {
-        false
-    }
-
-    /// Pending while so much waits for the client that no more should be read; wakes the link when that has changed.
-    fn poll_room(&self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Ready(())
-    }
-}
-
-/// What became of a request, and what subscriptions bring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery<'a> {
-    /// One of the confirmations of a request that changes subscriptions, byte for byte.
-    Confirmation {
-        /// The confirmation.
-        frame: &'a [u8],
-        /// Whether it is the last one, so that the request is answered.
-        last: bool,
-    },
-    /// The link is dead, and no request of the session with it: its subscriptions are gone.
-    Ended,
-    /// The link died after the request may have reached the upstream.
-    InDoubt,
-    /// A message of a subscription, byte for byte. It belongs to no request.
-    Message(&'a [u8]),
-    /// The link died before a byte of the request was written.
-    NotSent,
-    /// A piece of the reply, which is not complete; only for a sink that takes parts. The last piece comes as the reply.
-    Part(&'a [u8]),
-    /// The reply, byte for byte, or what is left of it.
-    Reply(&'a [u8]),
-}
-
-/// Whether the link can take requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// First attempt to connect: requests wait in the write buffer, for `connect_timeout` at most.
-    Connecting,
-    /// No connection, and the last attempt failed: requests are refused at once while the link keeps trying.
-    Down,
-    /// Closed for good.
-    Dead,
-    /// Connected.
-    Up,
-}
-
-/// The right to have one more leased link; given back when dropped.
-#[derive(Debug)]
-pub struct Permit(#[expect(dead_code, reason = "held, for its end to be seen")] OwnedSemaphorePermit);
-
-impl Permit {
-    pub(super) fn new(permit: OwnedSemaphorePermit) -> Self {
-        Permit(permit)
-    }
-}
 
 /// The sessions' side of one upstream connection. Owned by one worker.
 pub struct Link {
@@ -109,54 +41,6 @@ pub struct Link {
     /// A shared link that takes no more requests.
     retired: Cell<bool>,
     pub(super) inner: RefCell<Inner>,
-}
-
-pub(super) struct Inner {
-    pub(super) phase: Phase,
-    /// Of a leased link, while it is in use.
-    permit: Option<Permit>,
-    /// The connection's number at the upstream, of a leased link.
-    id: Option<i64>,
-    pub(super) outgoing: Outgoing,
-    /// Bytes of requests that were handed to the network so far on this connection.
-    written: u64,
-    pub(super) slots: VecDeque<Slot>,
-    /// Where messages go, once subscriptions were asked for.
-    pub(super) listener: Option<Rc<dyn Sink>>,
-    /// MONITOR was sent.
-    pub(super) monitors: bool,
-    /// What comes is no sequence of replies any more: it is the listener's as it is.
-    pub(super) streams: bool,
-    /// When the link last made progress while slots were open.
-    pub(super) progress: Instant,
-    /// The replies that are to come may take for ever (blocking commands).
-    pub(super) patient: bool,
-    /// Pieces of the reply to the oldest request were passed on.
-    pub(super) passing: bool,
-    /// How many bytes of it.
-    pub(super) passed: usize,
-    /// Not read until the client has read.
-    pub(super) paused: bool,
-    /// A transaction may be open, or keys watched: where the last MULTI or WATCH began in the stream.
-    transaction: Option<u64>,
-    /// Something else may be left of what its session did.
-    stained: bool,
-    /// What the connection is, or soon will be, set to.
-    pub(super) standing: Standing,
-    /// The protocol of the frames that come now.
-    pub(super) protocol: Protocol,
-    pub(super) task: Option<Waker>,
-}
-
-pub(super) struct Slot {
-    pub(super) sink: Rc<dyn Sink>,
-    /// Position of the request's first byte in the stream of this connection.
-    start: u64,
-    pub(super) expect: Expect,
-    /// If the reply is no error, neither transaction nor watches are left.
-    ends_transaction: bool,
-    /// The request runs code, or may load some.
-    code: bool,
 }
 
 /// Where the replies to Redkeep's own requests go.
@@ -201,27 +85,7 @@ impl Link {
             key,
             shared: permit.is_none(),
             retired: Cell::new(false),
-            inner: RefCell::new(Inner {
-                phase: Phase::Connecting,
-                permit,
-                id: None,
-                outgoing: Outgoing::default(),
-                written: 0,
-                slots: VecDeque::new(),
-                listener: None,
-                monitors: false,
-                streams: false,
-                progress: Instant::now(),
-                patient: false,
-                passing: false,
-                passed: 0,
-                paused: false,
-                transaction: None,
-                stained: false,
-                standing: Standing { key, no_touch: false },
-                protocol: key.protocol,
-                task: None,
-            }),
+            inner: RefCell::new(Inner::new(key, permit)),
         }
     }
 
@@ -269,6 +133,7 @@ impl Link {
         let rests = inner.phase == Phase::Up && answered && clean && !inner.paused;
         if rests {
             inner.permit = None;
+            inner.progress = Instant::now();
         }
         rests
     }
@@ -276,12 +141,10 @@ impl Link {
     /// Gives a link that rests to a session.
     ///
     /// # Errors
-    /// The permit: the link has ended meanwhile, or is being asked whether the upstream is still there.
+    /// The permit: the link has ended meanwhile.
     pub fn wake_up(&self, permit: Permit) -> Result<(), Permit> {
         let mut inner = self.inner.borrow_mut();
-        if inner.phase != Phase::Up || !inner.slots.is_empty() {
-            inner.phase = Phase::Dead;
-            inner.wake();
+        if inner.phase != Phase::Up {
             return Err(permit);
         }
         inner.permit = Some(permit);
@@ -293,15 +156,19 @@ impl Link {
         self.key
     }
 
-    /// Asks whether the upstream is still there, if nobody uses the link.
+    /// If nobody uses the link: asks whether the upstream is still there, or ends a leased one that has rested.
     pub(super) fn check_health(&self) {
         let mut inner = self.inner.borrow_mut();
-        if inner.slots.is_empty() && inner.permit.is_none() && inner.progress.elapsed() >= HEALTH_INTERVAL {
-            inner.append(
-                RequestBuf::from_args(&["PING"]).as_request().wire(),
-                Rc::new(Nobody),
-                Expect::Reply,
-            );
+        let unused = inner.slots.is_empty() && inner.permit.is_none();
+        if !unused || inner.progress.elapsed() < HEALTH_INTERVAL {
+            return;
+        }
+        if self.shared {
+            let ping = RequestBuf::from_args(&["PING"]);
+            inner.append(ping.as_request().wire(), Rc::new(Nobody), Expect::Reply);
+        } else {
+            inner.phase = Phase::Dead;
+            inner.wake();
         }
     }
 
@@ -488,140 +355,5 @@ impl Link {
                 listener.deliver(Delivery::Ended);
             }
         }
-    }
-}
-
-impl Inner {
-    pub(super) fn up(&mut self, id: Option<i64>) {
-        self.phase = Phase::Up;
-        self.id = id;
-    }
-
-    fn takes_requests(&self) -> bool {
-        let open = matches!(self.phase, Phase::Up | Phase::Connecting);
-        open && self.outgoing.len() <= MAX_UNWRITTEN_BYTES
-    }
-
-    fn append(&mut self, wire: &[u8], sink: Rc<dyn Sink>, expect: Expect) {
-        self.append_slot(sink, expect, false, false);
-        self.outgoing.copy(wire);
-    }
-
-    /// Makes the slot of a request whose bytes are appended next.
-    fn append_slot(&mut self, sink: Rc<dyn Sink>, expect: Expect, ends_transaction: bool, code: bool) {
-        if self.slots.is_empty() {
-            self.progress = Instant::now();
-        }
-        self.slots.push_back(Slot { sink, start: self.end(), expect, ends_transaction, code });
-        self.wake();
-    }
-
-    /// Position behind the last byte that was appended.
-    fn end(&self) -> u64 {
-        self.written.saturating_add(self.outgoing.len() as u64)
-    }
-
-    /// Notes what a request on a leased link may leave behind.
-    fn note_state(&mut self, judged: Judged<'_>, expect: Expect) {
-        match judged.spec().affinity {
-            // EXEC's reply may have such errors inside as [`Inner::answer`] is wary of.
-            _ if expect == Expect::Queued => self.stained |= judged.spec().scripting,
-            Affinity::Shared | Affinity::LeasedForCommand => {}
-            _ => match &*judged.spec().name {
-                "multi" | "watch" => self.transaction = Some(self.end()),
-                "discard" | "exec" | "unwatch" => {}
-                _ => self.stained = true,
-            },
-        }
-    }
-
-    /// So many bytes were handed to the network.
-    pub(super) fn wrote(&mut self, count: usize) {
-        let end_of_oldest = self.slots.get(1).map_or(self.end(), |slot| slot.start);
-        if self.written < end_of_oldest {
-            // A large request may take its time. Later ones would only hide that the upstream does not answer.
-            self.progress = Instant::now();
-        }
-        self.outgoing.advance(count);
-        self.written = self.written.saturating_add(count as u64);
-    }
-
-    fn wake(&mut self) {
-        // Taken, not borrowed: one wake-up a turn is enough.
-        if let Some(task) = self.task.take() {
-            task.wake();
-        }
-    }
-
-    /// The slot that the next reply belongs to.
-    fn oldest(&self) -> Result<&Slot, &'static str> {
-        match self.slots.front() {
-            None => Err("a reply that nobody waits for"),
-            // SECURITY: a surplus reply, which would be another client's.
-            Some(slot) if slot.start >= self.written => Err("a reply to a request that was not sent"),
-            Some(slot) => Ok(slot),
-        }
-    }
-
-    /// Takes it.
-    fn next_slot(&mut self) -> Result<Slot, &'static str> {
-        self.oldest()?;
-        let slot = self.slots.pop_front();
-        if self.slots.is_empty() {
-            self.patient = false;
-        }
-        slot.ok_or("a reply that nobody waits for")
-    }
-
-    /// The reply to the oldest request is complete; whose it is.
-    pub(super) fn answer(&mut self, kind: ReplyKind, frame: &[u8]) -> Result<Rc<dyn Sink>, &'static str> {
-        let slot = self.next_slot()?;
-        self.protocol = slot.expect.protocol_after(frame).unwrap_or(self.protocol);
-        (self.passing, self.passed) = (false, 0);
-        // Errors of code may have line breaks inside (FUNCTION LOAD; scripts in Redis 8.2): more may still come.
-        self.stained |= slot.code && kind == ReplyKind::Error;
-        if slot.ends_transaction && kind != ReplyKind::Error {
-            // Of those that began before it.
-            self.transaction = self.transaction.filter(|start| *start > slot.start);
-        }
-        Ok(slot.sink)
-    }
-
-    /// Begins to pass on the reply to the oldest request in pieces, unless it has to be seen as a whole.
-    pub(super) fn begin_passing(&mut self) -> Result<bool, &'static str> {
-        // It may be a message.
-        if self.listener.is_some() && self.slots.front().is_none_or(|slot| slot.expect != Expect::Reply) {
-            return Ok(false);
-        }
-        let slot = self.oldest()?;
-        self.passing = slot.expect == Expect::Reply && slot.sink.takes_parts();
-        Ok(self.passing)
-    }
-
-    /// Who gets what comes, if that is no sequence of replies any more.
-    pub(super) fn stream(&self) -> Option<Rc<dyn Sink>> {
-        if self.streams && self.slots.is_empty() { self.listener.clone() } else { None }
-    }
-
-    /// Who gets the reply that is being passed on in pieces, if nobody else waits for a reply on this link.
-    pub(super) fn sole_reader(&self) -> Option<Rc<dyn Sink>> {
-        if let Some(sink) = self.stream() {
-            return Some(sink);
-        }
-        let reader = &self.slots.front().filter(|_| self.passing)?.sink;
-        let sole = self.slots.iter().all(|slot| Rc::as_ptr(&slot.sink).addr() == Rc::as_ptr(reader).addr());
-        sole.then(|| reader.clone())
-    }
-
-    /// Counts a confirmation; whose it is, and whether it is the last one of its request.
-    pub(super) fn confirm(&mut self) -> Result<(Rc<dyn Sink>, bool), &'static str> {
-        let mut slot = self.next_slot()?;
-        let Expect::Confirmations { word, left: left @ 2.. } = slot.expect else {
-            return Ok((slot.sink, true));
-        };
-        let sink = slot.sink.clone();
-        slot.expect = Expect::Confirmations { word, left: left.saturating_sub(1) };
-        self.slots.push_front(slot);
-        Ok((sink, false))
     }
 }

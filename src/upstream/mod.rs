@@ -7,21 +7,25 @@
 mod dial;
 mod expect;
 mod keepalive;
+mod ledger;
 mod link;
 mod outgoing;
 mod pool;
 mod probe;
 mod pump;
 mod retry;
+mod sink;
 mod stand_in;
 
 pub use dial::{Address, DialError, DialTls, LinkKey, Settings, Stream, dial};
 pub use expect::Expect;
 pub use keepalive::keep_alive;
-pub use link::{Delivery, Link, Permit, Sink};
+pub use ledger::Permit;
+pub use link::Link;
 pub use pool::{Lease, Pool};
 pub use probe::{Probe, probe};
 pub(crate) use retry::Backoff;
+pub use sink::{Delivery, Sink};
 pub use stand_in::{StandIn, Standing};
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore};
 
 use super::dial::{LinkKey, Settings};
-use super::link::{Link, Permit};
+use super::ledger::Permit;
+use super::link::Link;
 use super::retry::Attempts;
 
 /// Databases and protocols that one worker keeps links for at the same time.

@@ -16,8 +16,10 @@ use tracing::{debug, warn};
 
 use super::dial::{DialError, Dialled, Settings, Stream, dial};
 use super::expect::{Expect, Meaning, is_monitor_line, meaning};
-use super::link::{Delivery, HEALTH_INTERVAL, Inner, Link, Phase};
+use super::ledger::{Inner, Phase};
+use super::link::{HEALTH_INTERVAL, Link};
 use super::retry::Backoff;
+use super::sink::Delivery;
 use crate::resp::ReplyScanner;
 
 /// Space that is kept free for one read from the upstream.

@@ -10,7 +10,8 @@ use std::rc::Rc;
 
 use super::dial::LinkKey;
 use super::expect::Expect;
-use super::link::{Link, Sink};
+use super::link::Link;
+use super::sink::Sink;
 use crate::resp::{Protocol, RequestBuf};
 
 /// What the upstream runs in a transaction in the place of a command that Redkeep answers itself.

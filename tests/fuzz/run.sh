@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 version=0.13.2
 seconds=${FUZZ_SECONDS:-60}
-read -r -a targets <<< "${FUZZ_TARGETS:-acl_file glob judge keys reply request rules}"
+read -r -a targets <<< "${FUZZ_TARGETS:-acl_file glob judge keys reply request rules session}"
 
 if ! .tools/bin/cargo-fuzz --version 2>/dev/null | grep -qF " $version"; then
     echo "installing cargo-fuzz $version into .tools"

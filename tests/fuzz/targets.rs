@@ -9,17 +9,19 @@ use std::ops::ControlFlow;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use redkeep::acl::{self, Defaults, Dialect, Glob, Unclear, Use, User};
 use redkeep::command::keys::{blocks, for_each_channel, for_each_key};
-use redkeep::command::{CommandTable, Resolution, Spec, flag};
+use redkeep::command::{Affinity, CommandTable, Resolution, Spec, flag};
 use redkeep::policy::{Facts, Gates, Judged, Policy, Rename, Verdict};
 use redkeep::resp::{Limits, ReplyError, ReplyFrame, ReplyScanner, Request, RequestBuf, Scanned, Scanner};
+use redkeep::session::{Action, Ends, Route, SessionId, State, step};
 
 /// A function that panics when its property does not hold for these bytes.
 pub type Target = fn(&[u8]);
 
 /// All targets, with the names of their corpora.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("acl_file", acl_file),
     ("glob", glob),
     ("judge", judge),
@@ -27,6 +29,7 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("reply", reply),
     ("request", request),
     ("rules", rules),
+    ("session", session),
 ];
 
 static TABLE: LazyLock<CommandTable> = LazyLock::new(CommandTable::builtin);
@@ -177,6 +180,60 @@ pub fn request(data: &[u8]) {
 pub fn reply(data: &[u8]) {
     let Some((first, stream)) = data.split_first() else { return };
     assert_eq!(frames(stream, usize::from(first % 16).max(1)), frames(stream, stream.len()));
+}
+
+/// The lines are the requests of one session, answered in an order that the first two bytes choose: whatever they are, each
+/// gets at most one whole reply of Redkeep's own or is sent as it was judged, and what leaves state goes to a link of the
+/// session's own.
+pub fn session(data: &[u8]) {
+    let Some(([first, second], requests)) = data.split_first_chunk() else { return };
+    let mut state = State::new(SessionId(1), Ends::default(), &POLICY);
+    let name = USERS[usize::from(*first) % USERS.len()].0;
+    state.become_user(&POLICY, POLICY.user(name.as_bytes()));
+    for (number, line) in requests.split(|byte| *byte == b'\n').take(64).enumerate() {
+        let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+        let (request, mut scratch) = (RequestBuf::from_args(&words), RequestBuf::default());
+        // Whether everything before it is answered.
+        let settled = second >> (number % 8) & 1 == 1;
+        let mut out = BytesMut::new();
+        let mut action = step(&POLICY, &mut state, request.as_request(), &mut scratch, settled, &mut out);
+        let mut again = RequestBuf::default();
+        if let Action::Settle = action {
+            assert!(!settled && out.is_empty());
+            action = step(&POLICY, &mut state, request.as_request(), &mut again, true, &mut out);
+            assert!(!matches!(action, Action::Settle), "it never goes on");
+        }
+        let (replies, error) = frames(&out, out.len());
+        assert!(error.is_none() && replies.iter().map(|frame| frame.len).sum::<usize>() == out.len());
+        match action {
+            Action::Close | Action::CloseAfterReply => return,
+            Action::EndLease | Action::Greet | Action::Reply => assert!(replies.len() <= 1),
+            Action::Hold => panic!("there is no pause"),
+            Action::Settle => panic!("it was asked again"),
+            Action::Administer { judged } | Action::Execute { exec: judged, .. } => {
+                assert!(out.is_empty());
+                check_sent(&state, judged);
+                if judged.spec().name == "exec" {
+                    return;
+                }
+            }
+            Action::Forward { judged, route, then } => {
+                assert!(out.is_empty());
+                check_sent(&state, judged);
+                let shared = matches!(judged.spec().affinity, Affinity::Shared | Affinity::Local);
+                assert!(route != Route::Shared || shared, "{}", judged.spec().name);
+                state.sent(then, judged, &POLICY);
+            }
+        }
+    }
+}
+
+/// What leaves is allowed to the session's user, and is our own encoding of its arguments.
+fn check_sent(state: &State, judged: Judged<'_>) {
+    let encoded = RequestBuf::from_args(&judged.request().args(0).collect::<Vec<_>>());
+    assert_eq!(judged.wire(), encoded.as_request().wire());
+    let verdict = POLICY.judge_again(state.facts(), judged.request());
+    assert!(matches!(verdict, Verdict::Allow(_)), "{}", judged.spec().name);
 }
 
 // === what the targets share ===

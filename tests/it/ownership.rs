@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::text;
 use crate::support::random::Random;
-use crate::support::{Client, Proxy, Redis, pause, wait_for};
+use crate::support::{Client, Proxy, Redis, pause, wait_for, wait_long_for};
 
 const USERS: &str = "\
 user default off
@@ -436,7 +436,8 @@ fn every_reply_belongs_to_its_request_whatever_happens() {
     wait_for("all clients to be gone", || {
         (admin.ask("CLIENT LIST").matches(" addr=").count() == 1).then_some(())
     });
-    wait_for("all leased links to be closed", || {
+    // Clean ones rest for ten seconds, and are looked after every ten.
+    wait_long_for("all leased links to be closed", Duration::from_secs(30), || {
         let info = direct.ask("INFO clients");
         let number = |name: &str| -> usize {
             info.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap()

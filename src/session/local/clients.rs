@@ -7,7 +7,8 @@ use bytes::BytesMut;
 use crate::acl::Dialect;
 use crate::policy::{Policy, Version};
 use crate::resp::{Request, encode, integer};
-use crate::session::clients::{Card, Client, Clients, Unblock};
+use crate::session::card::Card;
+use crate::session::clients::{Client, Clients, Unblock};
 use crate::session::state::{SessionId, State};
 use crate::users::unix_ms;
 

@@ -144,7 +144,7 @@ fn a_reply_may_take_longer_than_the_timeout_while_it_comes() {
 fn a_request_may_take_longer_than_the_timeout_while_it_goes() {
     let redis = Redis::start(&[]);
     let chaos = Chaos::before(Server::Unix(redis.socket()));
-    let proxy = behind(&chaos, "  response_timeout: 1500ms\n", "");
+    let proxy = behind(&chaos, "  response_timeout: 2500ms\n", "");
     let mut client = app(&proxy);
     wait_for_service(&mut client);
     chaos.up(Lane { rate: Some(8 << 20), ..Lane::default() });

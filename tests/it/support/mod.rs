@@ -52,13 +52,18 @@ impl Drop for TempDir {
 }
 
 /// Asks again and again until the answer is there; fails with `what` after [`SOON`].
-pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    wait_long_for(what, SOON, ask)
+}
+
+/// The same for what takes its time.
+pub fn wait_long_for<T>(what: &str, at_most: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(start.elapsed() < SOON, "waited in vain for {what}");
+        assert!(start.elapsed() < at_most, "waited in vain for {what}");
         pause(Duration::from_millis(10));
     }
 }

@@ -1,0 +1,291 @@
+//! The requests of one session, one after the other: scanned, judged, answered or sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tracing::{debug, info, warn};
+
+use super::card::Card;
+use super::clients::Turn;
+use super::forward::Way;
+use super::links::Pick;
+use super::pause::Hold;
+use super::replication::Replication;
+use super::replies::NOT_SENT;
+use super::state::State;
+use super::step::{Action, Then, step};
+use super::{Session, Shared, local, transaction};
+use crate::acl::LogReason;
+use crate::policy::{Incarnation, Policy};
+use crate::resp::{self, Scanned, encode};
+use crate::users::Users;
+
+/// A session stops taking requests while this many bytes of replies wait for its client.
+const MAX_BACKLOG_BYTES: usize = 1024 * 1024;
+
+/// A request from this size on travels without a copy, and on a leased link if one is free.
+const LARGE_BYTES: usize = 1024 * 1024;
+
+/// Why the session stopped handling requests for now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The client does not read its replies.
+    Backlog,
+    /// All complete requests are handled.
+    NeedsInput,
+    /// CLIENT PAUSE holds the next request back for so long.
+    Held(Duration),
+    /// The request may have changed the policy, which the next one is to be judged by.
+    NewPolicy,
+    /// The next request has to wait for the replies to earlier ones.
+    Unsettled,
+}
+
+impl<S> Session<S> {
+    /// Handles requests until one has to wait or there is none.
+    pub(super) fn handle_input(&mut self) -> Stop {
+        loop {
+            if let Some(stop) = self.handle_batch() {
+                return stop;
+            }
+        }
+    }
+
+    /// The same, with the policy that is in force at its beginning; `None` when the session itself has changed it.
+    fn handle_batch(&mut self) -> Option<Stop> {
+        let shared = self.shared.clone();
+        let executing = self.tend_execution();
+        let policy = shared.live.load();
+        // A session that is closing already owes its last reply, also to who has deleted their own user.
+        let stale = !self.closing && self.state.generation != policy.generation();
+        if stale && !self.state.refresh(&policy) {
+            debug!(client = self.state.ends.client, "the session's user is gone");
+            self.abandon();
+        }
+        if !self.closing && self.seat.client().is_killed() {
+            if self.seat.client().is_evicted() {
+                warn!(
+                    client = self.state.ends.client,
+                    "a client is evicted: all together hold more than maxmemory_clients"
+                );
+            }
+            self.abandon();
+        }
+        self.tend_subscriptions();
+        self.tend_blocked();
+        if executing && !self.closing {
+            return Some(Stop::Unsettled);
+        }
+        while !self.closing {
+            if self.outbox.backlog() >= MAX_BACKLOG_BYTES {
+                // As long as messages come, a slow reader would never be through with them.
+                self.closing |= shared.draining.get()
+                    && self.outbox.is_settled()
+                    && self.state.listens()
+                    && !self.state.transaction.holds_link();
+                return Some(Stop::Backlog);
+            }
+            if self.outbox.is_crowded() {
+                return Some(Stop::Unsettled);
+            }
+            match self.handle_request(&policy) {
+                Some(Stop::NewPolicy) => return None,
+                Some(stop) => {
+                    let idle = stop == Stop::NeedsInput && self.outbox.is_settled() && self.input.is_empty();
+                    self.closing |= idle && shared.draining.get() && !self.state.transaction.holds_link();
+                    return Some(stop);
+                }
+                None => {}
+            }
+        }
+        Some(Stop::NeedsInput)
+    }
+
+    /// Handles the first request of the buffer. `None` when it is done with.
+    fn handle_request(&mut self, policy: &Arc<Policy>) -> Option<Stop> {
+        self.tend_lease();
+        let length = match self.scan() {
+            Ok(length) => length,
+            Err(stop) => return stop,
+        };
+        let Session {
+            input,
+            scanner,
+            state,
+            scratch,
+            reply,
+            outbox,
+            witness,
+            links,
+            shared,
+            waiting,
+            whole,
+            closing,
+            seat,
+            unseen,
+            execution,
+            ..
+        } = self;
+        let request = scanner.request(whole.as_deref().unwrap_or(input));
+        let settled = outbox.is_settled();
+        let (hold, left) = shared.clients.hold();
+        // A pause does not hold up the end.
+        state.hold = if shared.draining.get() { Hold::Nothing } else { hold };
+        let mut next = None;
+        let transaction = state.transaction;
+        let way = Way { shared, outbox, witness, whole: whole.as_ref() };
+        let action = step(policy, state, request, scratch, settled, reply);
+        outbox.mute(state.replies.are_muted());
+        *unseen |= !matches!(&action, Action::Forward { then: Then::Nothing | Then::ReleaseAfterReply, .. });
+        match action {
+            Action::Administer { judged } => {
+                let client = seat.client();
+                // It may be about this client, too.
+                let (input, output) = (input.len(), outbox.backlog());
+                client.note(Turn { active: true, input, output, ..Turn::default() }, state.command);
+                client.show(Card::of(state));
+                local::administer(shared, policy, state, judged, reply);
+                outbox.reply(reply);
+                // Who has killed themselves or deleted their own user gets the reply, and then the end.
+                let gone = state.user.is_some() && state.incarnation != current_incarnation(shared, state);
+                *closing = gone || seat.client().is_killed();
+                next = Some(Stop::NewPolicy);
+            }
+            Action::Close => {
+                self.abandon();
+                return None;
+            }
+            Action::CloseAfterReply => {
+                outbox.reply(reply);
+                *closing = true;
+            }
+            Action::EndLease => {
+                links.end_transaction(&shared.pool, transaction, state);
+                outbox.reply(reply);
+            }
+            Action::Forward { judged, route, then } => {
+                let large = whole.is_some() || outbox.take_large();
+                if large {
+                    links.expect_large();
+                }
+                match links.pick(&shared.pool, state, route, settled, outbox) {
+                    Pick::Settle => {
+                        *waiting = Some(length);
+                        return Some(Stop::Unsettled);
+                    }
+                    Pick::Link(link) if way.send(&link, judged, then, policy, state) => {
+                        state.sent(then, judged, policy);
+                    }
+                    unsent => {
+                        let error = if let Pick::None(error) = unsent { error } else { NOT_SENT };
+                        encode::error(reply, error.as_bytes());
+                        outbox.reply(reply);
+                        // The client may have sent more before it reads that; it must not run on its own.
+                        *closing |= matches!(then, Then::BeginTransaction | Then::Watch);
+                    }
+                }
+            }
+            Action::Execute { exec, plan } => {
+                if plan.again && witness.saw_refusal() {
+                    transaction::abort(state, reply);
+                    links.end_transaction(&shared.pool, transaction, state);
+                    outbox.reply(reply);
+                } else {
+                    let lease = links.lease.as_ref();
+                    *execution = lease.and_then(|link| way.execute(link, exec, plan, policy, state));
+                    if execution.is_none() {
+                        transaction::give_up(state);
+                        encode::error(reply, NOT_SENT.as_bytes());
+                        outbox.reply(reply);
+                    }
+                }
+            }
+            Action::Greet => {
+                let greeting = reply.split().freeze();
+                let lease = links.lease.as_ref();
+                if !lease.is_some_and(|link| way.greet(link, state.protocol, greeting.clone())) {
+                    // What the session listens to is gone, and the session will be.
+                    outbox.reply(&mut BytesMut::from(&*greeting));
+                }
+            }
+            Action::Hold => {
+                *waiting = Some(length);
+                return Some(Stop::Held(left));
+            }
+            Action::Reply => outbox.reply(reply),
+            Action::Settle => {
+                *waiting = Some(length);
+                return Some(Stop::Unsettled);
+            }
+        }
+        if whole.take().is_none() {
+            input.advance(length);
+        }
+        links.leave_line();
+        if execution.is_some() {
+            // The rest of it comes with its reply.
+            return Some(Stop::Unsettled);
+        }
+        state.replies = state.replies.next();
+        outbox.mute(state.replies.are_muted());
+        log_notes(state, &shared.users);
+        next
+    }
+
+    /// The length of the first request of the buffer. `Err(None)`: something else was there, and is dealt with.
+    fn scan(&mut self) -> Result<usize, Option<Stop>> {
+        if self.closing {
+            return Err(None);
+        }
+        if let Some(length) = self.waiting.take() {
+            return Ok(length);
+        }
+        match self.scanner.scan(&self.input, limits(&self.state)) {
+            Ok(Scanned::NeedMore { .. }) => Err(Some(Stop::NeedsInput)),
+            Ok(Scanned::Nothing { consumed }) => {
+                self.input.advance(consumed);
+                if let (Replication::Streaming, Some(lease)) = (self.state.replication, &self.links.lease) {
+                    lease.send_sign_of_life();
+                }
+                Err(None)
+            }
+            Ok(Scanned::Request { consumed }) => {
+                if consumed >= LARGE_BYTES {
+                    let whole = self.input.split_to(consumed).freeze();
+                    // What is left would keep the memory of both.
+                    self.input = BytesMut::from(&*self.input);
+                    self.whole = Some(whole);
+                }
+                Ok(consumed)
+            }
+            Err(error) => {
+                debug!(client = self.state.ends.client, %error, "client broke the protocol");
+                encode::error(&mut self.reply, &error.text());
+                self.outbox.reply(&mut self.reply);
+                self.closing = true;
+                Err(None)
+            }
+        }
+    }
+}
+
+/// Writes into the ACL log what the last command has left for it.
+pub(super) fn log_notes(state: &mut State, users: &Users) {
+    for (event, client) in state.notes.drain(..) {
+        if event.reason == LogReason::Auth {
+            info!(client = state.ends.client, "login failed");
+        }
+        users.note(event, client);
+    }
+}
+
+/// The incarnation of the session's user in the policy that is in force now.
+pub(super) fn current_incarnation(shared: &Shared, state: &State) -> Option<Incarnation> {
+    shared.live.load().incarnation(state.user_name())
+}
+
+/// Smaller bounds before the login, as in Redis.
+fn limits(state: &State) -> &'static resp::Limits {
+    if state.user.is_some() { &resp::Limits::AUTHENTICATED } else { &resp::Limits::UNAUTHENTICATED }
+}
