@@ -29,6 +29,9 @@ use worker::{Arrival, Common, Message, Ticket};
 /// Pause after the system refused to accept (no file descriptors left, most likely).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long before the end of a drain sessions that keep a transaction open are closed.
+const FIRM_DRAIN: Duration = Duration::from_secs(1);
+
 /// Redis' text for a client over `maxclients`. On TLS listeners the connection is just closed, as in Redis: nothing
 /// is worth a handshake that is to be refused.
 const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
@@ -140,7 +143,8 @@ impl Server {
     /// cut off.
     pub async fn drain(self, timeout: Duration) -> bool {
         self.stop_accepting();
-        tell(&self.workers, || Message::Drain);
+        let patience = timeout.saturating_sub(FIRM_DRAIN).max(timeout.checked_div(2).unwrap_or_default());
+        tell(&self.workers, || Message::Drain(patience));
         let ended = async {
             while !self.threads.iter().all(JoinHandle::is_finished) {
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -17,7 +17,7 @@ use tracing::debug;
 
 use super::Settings;
 use super::listener::{Accepted, TlsSlot, tcp, unix};
-use crate::session::{Clients, Ends, Outbox, Session, SessionId, Shared};
+use crate::session::{Clients, Draining, Ends, Outbox, Session, SessionId, Shared};
 use crate::upstream::Pool;
 use crate::users::Users;
 
@@ -39,8 +39,8 @@ pub(super) enum Message {
     Serve(Arrival),
     /// The policy has changed: let every session look.
     Wake,
-    /// End all sessions as soon as they owe no reply.
-    Drain,
+    /// End all sessions as soon as they owe no reply; those that keep a transaction open may finish it for so long.
+    Drain(Duration),
 }
 
 /// A client that was placed on this worker.
@@ -107,7 +107,7 @@ pub(super) fn run(
                 users,
                 clients: common.clients,
                 pool: Pool::new(settings.upstream.clone(), common.leases, common.on_up),
-                draining: Cell::new(false),
+                draining: Cell::default(),
             }),
             sessions: RefCell::default(),
             handshake_timeout: settings.handshake_timeout,
@@ -127,11 +127,9 @@ impl Worker {
                     tokio::task::spawn_local(async move { worker.serve(arrival).await });
                 }
                 Message::Wake => self.wake_all(),
-                Message::Drain => {
-                    self.shared.draining.set(true);
-                    self.wake_all();
-                    self.drained().await;
-                    return;
+                Message::Drain(patience) => {
+                    self.drain(Draining::Kindly, patience).await;
+                    return self.drain(Draining::Firmly, Duration::MAX).await;
                 }
             }
         }
@@ -141,9 +139,13 @@ impl Worker {
         self.sessions.borrow().values().for_each(|outbox| outbox.wake());
     }
 
-    async fn drained(&self) {
+    /// Ends sessions until there are none, or the time is over.
+    async fn drain(&self, how: Draining, at_most: Duration) {
+        self.shared.draining.set(how);
+        self.wake_all();
+        let begin = tokio::time::Instant::now();
         // Sessions leave at their own reply boundaries; nothing wakes us for that, and a drain is rare.
-        while !self.sessions.borrow().is_empty() {
+        while !self.sessions.borrow().is_empty() && begin.elapsed() < at_most {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -15,7 +15,7 @@ use super::replication::Replication;
 use super::replies::NOT_SENT;
 use super::state::State;
 use super::step::{Action, Then, step};
-use super::{Session, Shared, local, transaction};
+use super::{Draining, Session, Shared, local, transaction};
 use crate::acl::LogReason;
 use crate::policy::{Incarnation, Policy};
 use crate::resp::{self, Scanned, encode};
@@ -79,11 +79,15 @@ impl<S> Session<S> {
         }
         while !self.closing {
             if self.outbox.backlog() >= MAX_BACKLOG_BYTES {
-                // As long as messages come, a slow reader would never be through with them.
-                self.closing |= shared.draining.get()
-                    && self.outbox.is_settled()
-                    && self.state.listens()
-                    && !self.state.transaction.holds_link();
+                let settled = self.outbox.is_settled();
+                match shared.draining.get() {
+                    // As long as messages come, a slow reader would never be through with them.
+                    Draining::Kindly if self.state.listens() && !self.state.transaction.holds_link() => {
+                        self.closing |= settled;
+                    }
+                    Draining::Firmly if settled => self.abandon(),
+                    _ => {}
+                }
                 return Some(Stop::Backlog);
             }
             if self.outbox.is_crowded() {
@@ -92,8 +96,14 @@ impl<S> Session<S> {
             match self.handle_request(&policy) {
                 Some(Stop::NewPolicy) => return None,
                 Some(stop) => {
-                    let idle = stop == Stop::NeedsInput && self.outbox.is_settled() && self.input.is_empty();
-                    self.closing |= idle && shared.draining.get() && !self.state.transaction.holds_link();
+                    let idle = stop == Stop::NeedsInput && self.outbox.is_settled();
+                    self.closing |= idle
+                        && match shared.draining.get() {
+                            Draining::No => false,
+                            Draining::Kindly => self.input.is_empty() && !self.state.transaction.holds_link(),
+                            // What is left of a request was not sent, and is not in doubt.
+                            Draining::Firmly => true,
+                        };
                     return Some(stop);
                 }
                 None => {}
@@ -131,7 +141,7 @@ impl<S> Session<S> {
         let settled = outbox.is_settled();
         let (hold, left) = shared.clients.hold();
         // A pause does not hold up the end.
-        state.hold = if shared.draining.get() { Hold::Nothing } else { hold };
+        state.hold = if shared.draining.get().is_on() { Hold::Nothing } else { hold };
         let mut next = None;
         let transaction = state.transaction;
         let way = Way { shared, outbox, witness, whole: whole.as_ref() };

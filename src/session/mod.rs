@@ -81,8 +81,27 @@ pub struct Shared {
     pub clients: Arc<Clients>,
     /// The worker's links.
     pub pool: Pool,
-    /// Set when the worker drains: sessions end as soon as they owe no reply.
-    pub draining: Cell<bool>,
+    /// Whether the worker drains: sessions end as soon as they owe no reply.
+    pub draining: Cell<Draining>,
+}
+
+/// How a worker drains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Draining {
+    /// Who has begun a request, keeps a transaction open or watches a key may finish that.
+    Kindly,
+    /// They may not any more.
+    Firmly,
+    /// It does not drain.
+    #[default]
+    No,
+}
+
+impl Draining {
+    /// Whether the worker drains.
+    pub fn is_on(self) -> bool {
+        self != Draining::No
+    }
 }
 
 /// One client's session on the byte stream `S` (TCP, TLS or Unix socket).

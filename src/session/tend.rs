@@ -18,7 +18,7 @@ impl<S> Session<S> {
     /// Ends a command that blocks, if somebody has asked for that, or the worker drains: nobody can tell how long it would
     /// go on.
     pub(super) fn tend_blocked(&mut self) {
-        let draining = self.shared.draining.get();
+        let draining = self.shared.draining.get().is_on();
         let asked = self.seat.client().take_unblock();
         if !self.is_blocked() {
             self.unblocking = None;

@@ -1,5 +1,7 @@
 //! SIGHUP: live sessions obey the new policy at their next command; a broken file changes nothing and says why.
 
+use std::time::{Duration, Instant};
+
 use crate::support::client::text;
 use crate::support::proxy::USERS;
 use crate::support::redis::{all, redis_6_2};
@@ -169,4 +171,31 @@ fn a_blocked_client_does_not_hold_up_the_end_and_takes_nothing() {
         assert_eq!(redis.client().ask("RPUSH app:list 1"), ":1\r\n");
         proxy.assert_no_panic();
     }
+}
+
+#[test]
+fn what_clients_have_begun_may_be_finished_and_does_not_hold_up_the_end_for_ever() {
+    let redis = Redis::start(&[]);
+    redis.client().call(&["SET", "app:big", &"x".repeat(60_000)]);
+    let mut proxy = Proxy::with_users(&redis, USERS, "shutdown_timeout: 3s\n");
+    let login = || proxy.plain().login("app", "secret");
+    let (mut finishing, mut keeping, mut uploading, mut deaf) = (login(), login(), login(), login());
+    for client in [&mut finishing, &mut keeping] {
+        assert_eq!(client.ask("MULTI"), "+OK\r\n");
+        assert_eq!(client.ask("INCR app:n"), "+QUEUED\r\n");
+    }
+    uploading.send_raw(b"*3\r\n$3\r\nSET\r\n$8\r\napp:half\r\n$100\r\nabc");
+    deaf.send_raw(&b"*2\r\n$3\r\nGET\r\n$7\r\napp:big\r\n".repeat(500));
+    let begin = Instant::now();
+    proxy.signal("-TERM");
+    proxy.wait_for_log(0, "draining");
+    assert_eq!(finishing.ask("EXEC"), "*1\r\n:1\r\n", "it may be finished");
+    assert_eq!(text(&finishing.read_to_end()), "");
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    assert_eq!(text(&keeping.read_to_end()), "");
+    let mut direct = redis.client();
+    assert_eq!(direct.ask("GET app:n"), "$1\r\n1\r\n", "what was only queued has not run");
+    assert_eq!(direct.ask("EXISTS app:half"), ":0\r\n");
+    proxy.assert_no_panic();
 }

@@ -78,7 +78,7 @@ fn worker(server: &Server, leases: Arc<Semaphore>) -> Rc<Worker> {
             users,
             clients: Arc::new(Clients::new(crate::session::Limits::DEFAULT)),
             pool: Pool::new(server.settings(), leases, Arc::default()),
-            draining: Cell::new(false),
+            draining: Cell::default(),
         }),
         sessions: RefCell::default(),
         handshake_timeout: Duration::from_secs(1),
