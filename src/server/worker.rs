@@ -113,6 +113,7 @@ pub(super) fn run(
             handshake_timeout: settings.handshake_timeout,
             protected_mode: settings.protected_mode,
         });
+        worker.shared.pool.warm();
         worker.listen(messages).await;
     });
     Ok(())

@@ -61,6 +61,11 @@ impl Pool {
         }
     }
 
+    /// Opens the links that most sessions begin with, so that the first of them need not wait.
+    pub fn warm(&self) {
+        let _ = self.shared(LinkKey::default(), 0);
+    }
+
     /// A shared link in the state of `key`. `session` picks among several of the same key, always the same one for
     /// the same session. `None` if too many databases are in use at once.
     pub fn shared(&self, key: LinkKey, session: u64) -> Option<Rc<Link>> {

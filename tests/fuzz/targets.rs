@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use redkeep::acl::{self, Defaults, Dialect, Glob, Unclear, Use, User};
-use redkeep::command::keys::{blocks, for_each_channel, for_each_key};
+use redkeep::command::keys::{affinity, blocks, for_each_channel, for_each_key};
 use redkeep::command::{Affinity, CommandTable, Resolution, Spec, flag};
 use redkeep::policy::{Facts, Gates, Judged, Policy, Rename, Verdict};
 use redkeep::resp::{Limits, ReplyError, ReplyFrame, ReplyScanner, Request, RequestBuf, Scanned, Scanner};
@@ -220,7 +220,8 @@ pub fn session(data: &[u8]) {
             Action::Forward { judged, route, then } => {
                 assert!(out.is_empty());
                 check_sent(&state, judged);
-                let shared = matches!(judged.spec().affinity, Affinity::Shared | Affinity::Local);
+                let affinity = affinity(judged.spec(), judged.request());
+                let shared = matches!(affinity, Affinity::Shared | Affinity::Local);
                 assert!(route != Route::Shared || shared, "{}", judged.spec().name);
                 state.sent(then, judged, &POLICY);
             }

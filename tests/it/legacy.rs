@@ -136,6 +136,8 @@ fn an_upstream_without_room_for_us_is_not_taken_for_a_reply() {
     let proxy = before(&format!("  address: unix:{}\n", redis.socket().display()));
     let others: Vec<Client> = (0..4).map(|_| redis.client()).collect();
     let mut app = Client::tcp(proxy.port(0)).login("app", "secret");
+    // The links of the first database are there already.
+    assert_eq!(app.ask("SELECT 1"), "+OK\r\n");
     assert_eq!(app.ask("GET app:k"), "-LOADING redkeep: upstream unavailable, command not sent\r\n");
     drop(others);
     wait_for("the service", || (app.ask("GET app:k") == "$-1\r\n").then_some(()));

@@ -8,6 +8,7 @@ use redkeep::resp::RequestBuf;
 use super::{IN_DOUBT, LOST, NOT_SENT, app, behind, bulk, wait_for_service};
 use crate::support::chaos::{Chaos, End, Lane, Server};
 use crate::support::client::text;
+use crate::support::proxy::USERS;
 use crate::support::{Client, Proxy, Redis, SOON, pause, wait_for};
 
 /// A pipeline with replies of all kinds, found by its mark, in one piece.
@@ -136,8 +137,16 @@ fn lasting() -> Redis {
 #[test]
 fn a_transaction_whose_upstream_is_killed_between_any_two_commands_never_runs_by_half() {
     let mut redis = lasting();
-    let proxy = Proxy::standard(&redis);
-    let mut client = proxy.plain().login("app", "secret");
+    // One worker has one shared link.
+    let proxy = Proxy::start(|dir, _| {
+        format!(
+            "listeners:\n  - bind: 127.0.0.1:0\nupstream:\n  address: unix:{}\nacl:\n  file: {}\nlog:\n  \
+             format: json\nworkers: 1\n",
+            redis.socket().display(),
+            dir.write("users.acl", USERS).display()
+        )
+    });
+    let mut client = Client::tcp(proxy.port(0)).login("app", "secret");
     let steps = ["WATCH app:w", "GET app:w", "MULTI", "INCR app:n", "INCR app:m", "EXEC"];
     let right = ["+OK\r\n", "$-1\r\n", "+OK\r\n", "+QUEUED\r\n", "+QUEUED\r\n"];
     wait_for_service(&mut client);
