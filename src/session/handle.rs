@@ -271,6 +271,10 @@ impl<S> Session<S> {
             }
             Err(error) => {
                 debug!(client = self.state.ends.client, %error, "client broke the protocol");
+                if self.state.replication == Replication::Streaming {
+                    self.abandon();
+                    return Err(None);
+                }
                 encode::error(&mut self.reply, &error.text());
                 self.outbox.reply(&mut self.reply);
                 self.closing = true;

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 
 use super::queue::Part;
+use super::replication::Replication;
 use super::state::State;
 use super::transaction::Plan;
 use super::{auth, local, monitor, pause, pubsub, replication, tracking, transaction};
@@ -125,6 +126,11 @@ pub fn step<'a>(
 ) -> Action<'a> {
     let judged = match policy.judge(state.facts(), request, scratch) {
         Verdict::Allow(judged) => judged,
+        Verdict::Deny(reason) if state.replication == Replication::Streaming => {
+            // The error would be taken for replicated data.
+            note_denial(state, request, reason);
+            return Action::Close;
+        }
         Verdict::Deny(reason) => return refuse(policy, state, request, reason, settled, out),
     };
     let spec = judged.spec();

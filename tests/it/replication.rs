@@ -158,11 +158,16 @@ fn nobody_follows_without_the_permission_and_nothing_else_gets_into_the_stream()
     client.send(&["REPLCONF", "ACK", "0"]);
     direct.send(&["REPLCONF", "ACK", "0"]);
     assert_eq!(client.ask("PING"), direct.ask("PING"), "there is no reply to an acknowledgement");
-    client.send(&["PSYNC", "?", "-1"]);
-    assert!(text(&client.read_reply()).starts_with("+FULLRESYNC "));
-    client.send(&["PING"]);
-    let stream = text(&client.read_to_end());
-    assert!(!stream.contains("+PONG"), "it is closed: a reply would be taken for replicated data");
+    for (request, reply) in
+        [("PING\r\n", "+PONG"), ("GET k\r\n", "NOPERM"), ("*1\r\nx\r\n", "Protocol error")]
+    {
+        let mut client = proxy.plain().login("replica", "secret");
+        client.send(&["PSYNC", "?", "-1"]);
+        assert!(text(&client.read_reply()).starts_with("+FULLRESYNC "));
+        client.send_raw(request.as_bytes());
+        let stream = text(&client.read_to_end());
+        assert!(!stream.contains(reply), "it is closed: {reply} would be taken for replicated data");
+    }
 
     let mut selecting = proxy.plain().login("admin", "secret");
     for line in ["WATCH k", "SELECT 3", "REPLCONF listening-port 1", "SELECT 1"] {
