@@ -70,6 +70,8 @@ pub(super) struct Inner {
     pub(super) passing: bool,
     /// How many bytes of it.
     pub(super) passed: usize,
+    /// It is so large that others should not wait behind it.
+    pub(super) large: bool,
     /// Not read until the client has read.
     pub(super) paused: bool,
     /// A transaction may be open, or keys watched: where the last MULTI or WATCH began in the stream.
@@ -110,6 +112,7 @@ impl Inner {
             patient: false,
             passing: false,
             passed: 0,
+            large: false,
             paused: false,
             transaction: None,
             stained: false,
@@ -210,7 +213,7 @@ impl Inner {
     pub(super) fn answer(&mut self, kind: ReplyKind, frame: &[u8]) -> Result<Rc<dyn Sink>, &'static str> {
         let slot = self.next_slot()?;
         self.protocol = slot.expect.protocol_after(frame).unwrap_or(self.protocol);
-        (self.passing, self.passed) = (false, 0);
+        (self.passing, self.passed, self.large) = (false, 0, false);
         // Errors of code may have line breaks inside (FUNCTION LOAD; scripts in Redis 8.2): more may still come.
         self.stained |= slot.code && kind == ReplyKind::Error;
         if slot.ends_transaction && kind != ReplyKind::Error {

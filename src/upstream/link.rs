@@ -114,9 +114,15 @@ impl Link {
         self.retired.get()
     }
 
-    /// Has a shared link take no more requests.
-    pub(super) fn retire(&self) {
-        self.retired.set(self.shared);
+    /// Whether it carries a reply that is so large that others should not wait behind it.
+    pub fn carries_large(&self) -> bool {
+        self.inner.borrow().large
+    }
+
+    /// Has a shared link take no more requests; the permit is for its connection, beside the one that follows it.
+    pub fn retire(&self, permit: Permit) {
+        self.retired.set(true);
+        self.inner.borrow_mut().permit = Some(permit);
     }
 
     /// Puts a leased link to rest until another session needs one: its permit is given back. False if it cannot be used
@@ -341,7 +347,7 @@ impl Link {
                 inner.phase = phase;
             }
             inner.outgoing = Outgoing::default();
-            (inner.passing, inner.paused) = (false, false);
+            (inner.passing, inner.large, inner.paused) = (false, false, false);
             let written = std::mem::take(&mut inner.written);
             (std::mem::take(&mut inner.slots), written)
         };

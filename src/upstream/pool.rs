@@ -88,10 +88,19 @@ impl Pool {
         let index = usize::try_from(session).unwrap_or_default().checked_rem(links.len()).unwrap_or_default();
         let link = links.get_mut(index)?;
         // Nobody closes a shared link that is in use: one that is dead has panicked.
-        if link.is_retired() || link.is_dead() {
+        if link.is_dead() || link.is_retired() || self.retires(link) {
             *link = self.open(key);
         }
         Some(link.clone())
+    }
+
+    /// Has a link take no more requests if it carries a large reply. Its connection then counts as a leased one, so that
+    /// clients that do not read such replies cannot have as many as they like.
+    fn retires(&self, link: &Link) -> bool {
+        let permit = link.carries_large().then(|| self.leases.clone().try_acquire_owned());
+        let Some(Ok(permit)) = permit else { return false };
+        link.retire(Permit::new(permit));
+        true
     }
 
     /// A link for one session alone, which the caller gives back; or why there is none at once.

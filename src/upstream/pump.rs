@@ -281,7 +281,7 @@ fn pass_on(link: &Link, incoming: &mut Incoming) -> Result<(), &'static str> {
         }
         inner.passed = inner.passed.saturating_add(bytes.len());
         if inner.passed.max(scanner.at_least()) >= LARGE_BYTES {
-            link.retire();
+            inner.large = true;
         }
         inner.slots.front().map(|slot| slot.sink.clone())
     };

@@ -238,6 +238,38 @@ fn what_waits_behind_a_large_reply_on_a_shared_link_is_answered() {
 }
 
 #[test]
+fn clients_that_do_not_read_large_replies_cannot_take_all_connections_of_the_upstream() {
+    const LEASED: usize = 3;
+    let (redis, _) = with_value(8 * MIB);
+    let proxy = Proxy::start(|dir, _| {
+        format!(
+            "listeners:\n  - bind: 127.0.0.1:0\n  - bind: 127.0.0.1:0\nupstream:\n  address: unix:{}\n  \
+             max_leased: {LEASED}\nacl:\n  file: {}\nworkers: 1\n",
+            redis.socket().display(),
+            dir.write("users.acl", USERS).display()
+        )
+    });
+    let mut other = Client::tcp(proxy.port(0)).login("app", "secret");
+    wait_for("the link", || (other.ask("PING") == "+PONG\r\n").then_some(()));
+    let links = || redis.client().ask("CLIENT LIST").matches("\nid=").count();
+    let before = links();
+    let mut deaf = Vec::new();
+    for number in 0..20 {
+        let mut stream = raw(&proxy);
+        stream.write_all(b"GET large\r\n").unwrap();
+        deaf.push(stream);
+        assert_eq!(other.ask(&format!("ECHO {number:03}")), format!("$3\r\n{number:03}\r\n"));
+    }
+    pause(Duration::from_millis(300));
+    assert!(links() <= before + LEASED + 1, "{} after {before}", links());
+    for mut stream in deaf {
+        read_value(&mut stream, 8 * MIB, 0, None);
+    }
+    assert_eq!(other.ask("PING"), "+PONG\r\n");
+    proxy.assert_no_panic();
+}
+
+#[test]
 fn a_million_arguments_and_a_million_elements_pass() {
     const MANY: usize = 1_000_000;
     let redis = Redis::start(&[]);
