@@ -16,17 +16,17 @@ user app on >secret ~app:* resetchannels &app:* +@all -@dangerous
 user narrow on >secret ~* &* +@all -get
 ";
 
-/// How long nothing must come for a conversation to be silent.
-const SILENCE: Duration = Duration::from_millis(120);
+/// How long nothing must come for a conversation to be silent; if it differs then, it may have been a busy machine.
+const SILENCE: [Duration; 2] = [Duration::from_millis(120), Duration::from_millis(1500)];
 
 /// One step of a conversation, as the client `a` or, with `b> ` before it, another one: a command and its one reply,
 /// `push` for a message, `~ ` before a command whose replies are not known in number.
-fn step(a: &mut Client, b: &mut Client, line: &str) -> String {
+fn step(a: &mut Client, b: &mut Client, line: &str, silence: Duration) -> String {
     let (client, line) = line.strip_prefix("b> ").map_or((a, line), |line| (b, line));
     let reply = match line.strip_prefix("~ ") {
         Some(line) => {
             client.send(&words(line));
-            text(&client.read_until_silent(SILENCE))
+            text(&client.read_until_silent(silence))
         }
         None if line == "push" => text(&client.read_reply()),
         None => text(&client.call(&words(line))),
@@ -47,11 +47,16 @@ fn words(line: &str) -> Vec<&str> {
     line.split(' ').map(|word| if word == "''" { "" } else { word }).collect()
 }
 
-fn conversation(connect: impl Fn() -> Client, greeting: &str, script: &[&str]) -> Vec<String> {
+fn conversation(
+    connect: impl Fn() -> Client,
+    greeting: &str,
+    script: &[&str],
+    silence: Duration,
+) -> Vec<String> {
     let (mut a, mut b) = (connect(), connect());
     b.ask("FLUSHALL");
     a.ask(greeting);
-    script.iter().map(|line| step(&mut a, &mut b, line)).collect()
+    script.iter().map(|line| step(&mut a, &mut b, line, silence)).collect()
 }
 
 /// Has each conversation with `server` directly and through the proxy, in both protocols.
@@ -63,8 +68,17 @@ fn compare(server: &Path, greetings: &[&str], scripts: &[&[&str]]) {
     let proxy = Proxy::with_users(&redis, USERS, "");
     for script in scripts {
         for greeting in greetings {
-            let direct = conversation(|| oracle.client().login("admin", "secret"), greeting, script);
-            let ours = conversation(|| proxy.plain().login("admin", "secret"), greeting, script);
+            let both = |silence| {
+                let direct = || oracle.client().login("admin", "secret");
+                let ours = || proxy.plain().login("admin", "secret");
+                (
+                    conversation(direct, greeting, script, silence),
+                    conversation(ours, greeting, script, silence),
+                )
+            };
+            let [short, long] = SILENCE;
+            let same = |(direct, ours): &(Vec<String>, Vec<String>)| direct == ours;
+            let (direct, ours) = Some(both(short)).filter(same).unwrap_or_else(|| both(long));
             for ((line, ours), direct) in script.iter().zip(&ours).zip(&direct) {
                 assert_eq!(ours, direct, "{server:?}: {greeting}: `{line}` of {script:?}");
             }
