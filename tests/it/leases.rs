@@ -30,7 +30,7 @@ fn wait_for_blocked(redis: &Redis, count: usize) {
 
 /// A client that is blocked in BLPOP of `key`.
 fn blocked(proxy: &Proxy, key: &str) -> Client {
-    let mut client = Client::tcp(proxy.port(0)).login("app", "secret");
+    let mut client = Client::patient(proxy.port(0)).login("app", "secret");
     client.send(&["BLPOP", key, "0"]);
     client
 }

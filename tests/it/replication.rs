@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::client::text;
 use crate::support::redis::{all, installed, redis_6_2};
-use crate::support::{Client, Proxy, Redis, pause, wait_for};
+use crate::support::{Client, Proxy, Redis, pause, wait_for, wait_long_for};
 
 /// What Redis' own documentation gives a replica's user, and an administrator.
 const USERS: &str = "\
@@ -29,14 +29,14 @@ fn replica(program: &Path, proxy: &Proxy, index: usize, user: &str, more: &[&str
 }
 
 fn wait_for_link(replica: &Redis) {
-    wait_for("the replica", || {
+    wait_long_for("the replica", Duration::from_secs(60), || {
         replica.client().ask("INFO replication").contains("master_link_status:up").then_some(())
     });
 }
 
 fn wait_for_value(redis: &Redis, key: &str, value: &str) {
     let expected = format!("${}\r\n{value}\r\n", value.len());
-    wait_for("the replicated value", || {
+    wait_long_for("the replicated value", Duration::from_secs(60), || {
         (redis.client().ask(&format!("GET {key}")) == expected).then_some(())
     });
 }
