@@ -2,9 +2,10 @@
 
 use super::problems::Located;
 use super::read::{Entry, Reader, Section, quoted};
-use super::settings::{InlineUser, Rename, Rules, SecretSource, UserSource};
-use super::values;
+use super::settings::{Rename, SecretSource, UserSource};
+use super::{users, values};
 use crate::acl::DEFAULT_LOG_MAX_LEN;
+use crate::policy::Conditions;
 
 /// An entry is up to some 10 KiB.
 const MAX_LOG_MAX_LEN: usize = 100_000;
@@ -13,6 +14,8 @@ const MAX_LOG_MAX_LEN: usize = 100_000;
 pub(super) struct Access {
     /// Where the users come from.
     pub users: UserSource,
+    /// What must hold for users beside their rules.
+    pub conditions: Vec<(Located<String>, Conditions)>,
     /// The password of the default user.
     pub requirepass: Option<Located<SecretSource>>,
     /// Whether new users have all channels.
@@ -29,12 +32,9 @@ pub(super) fn access(reader: &mut Reader, top: &mut Section<'_>) -> Option<Acces
     let Acl { file, requirepass, all_channels, log_max_len } =
         acl.and_then(|entry| reader.section(entry, self::acl)).unwrap_or_default();
     let users_entry = top.take("users");
-    let users = users_entry.and_then(|entry| self::users(reader, entry));
-    if let (Some(file), Some(users)) = (&file, users_entry) {
-        let line = file.at.line;
-        let text = format!("`users` and `acl.file` (line {line}) both define users; keep one of them");
-        reader.problem(users.at, text);
-    }
+    let users = users_entry.and_then(|entry| users::users(reader, entry, file.as_ref()));
+    let (users, conditions) =
+        users.map_or((None, Vec::new()), |users| (Some(users.inline), users.conditions));
     let users = match (file, users) {
         (Some(file), _) => UserSource::AclFile(file),
         (None, Some(users)) => UserSource::Inline(users),
@@ -48,7 +48,7 @@ pub(super) fn access(reader: &mut Reader, top: &mut Section<'_>) -> Option<Acces
             return None;
         }
     };
-    Some(Access { users, requirepass, all_channels, log_max_len })
+    Some(Access { users, conditions, requirepass, all_channels, log_max_len })
 }
 
 /// The section `acl`.
@@ -75,68 +75,6 @@ fn acl(reader: &mut Reader, section: &mut Section<'_>) -> Acl {
             .parse_or(section, "pubsub_default", false, |text| values::choice(text, &CHOICES)),
         log_max_len: reader.number(section, "log_max_len", DEFAULT_LOG_MAX_LEN, 0..=MAX_LOG_MAX_LEN),
     }
-}
-
-fn users(reader: &mut Reader, entry: Entry<'_>) -> Option<Vec<InlineUser>> {
-    let items = reader.items(entry, "users[]")?;
-    if items.is_empty() {
-        reader.problem(
-            entry.at,
-            "`users` is empty; write at least one, as in `- {name: app, rules: \"on …\"}`",
-        );
-    }
-    let mut users: Vec<InlineUser> = Vec::new();
-    for item in items {
-        let Some(user) = reader.section(item, self::user).flatten() else { continue };
-        if let Some(other) = users.iter().find(|other| other.name.value == user.name.value) {
-            let (name, line) = (quoted(&user.name.value), other.name.at.line);
-            reader.problem(user.name.at, format!("user {name} stands already in line {line}; join the two"));
-        }
-        users.push(user);
-    }
-    Some(users)
-}
-
-fn user(reader: &mut Reader, section: &mut Section<'_>) -> Option<InlineUser> {
-    let name = reader.require(section, "name", "app");
-    let name = name.and_then(|entry| {
-        reader.parse(entry, |text| {
-            if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-                return Err(format!("is {}; write a name without white space", quoted(text)));
-            }
-            Ok(text.to_owned())
-        })
-    });
-    let rules = reader.require(section, "rules", "\"on ~app:* +@read\"");
-    let rules = rules.and_then(|entry| self::rules(reader, entry));
-    let mut passwords = Vec::new();
-    for item in list(reader, section, "password_files") {
-        passwords.extend(reader.secret_file(item));
-    }
-    for item in list(reader, section, "password_envs") {
-        passwords.extend(reader.secret_env(item));
-    }
-    Some(InlineUser { name: name?, rules: rules?, passwords })
-}
-
-fn list<'n>(reader: &mut Reader, section: &mut Section<'n>, name: &'static str) -> Vec<Entry<'n>> {
-    section.take(name).and_then(|entry| reader.items(entry, name)).unwrap_or_default()
-}
-
-fn rules(reader: &mut Reader, entry: Entry<'_>) -> Option<Rules> {
-    let scalar = reader.scalar(entry)?;
-    if scalar.cut_by_comment {
-        // SECURITY: in `on +@all #hash -@dangerous` YAML takes `#hash -@dangerous` for a comment, and the user would
-        // have more rights than were written.
-        let text =
-            "`rules` ends at a comment, and a password hash starts with `#` too; put the rules in quotes";
-        reader.problem(entry.node.at, text);
-    }
-    if scalar.after_anchor {
-        let text = "`rules` starts with `&`, which is an anchor in YAML; put the rules in quotes";
-        reader.problem(entry.node.at, text);
-    }
-    Some(Rules { text: scalar.text.clone(), at: entry.node.at, literal_at: scalar.literal_at })
 }
 
 /// Reads `commands`. Names are compared without regard to case, as Redis does.

@@ -17,6 +17,7 @@ mod secrets;
 mod sections;
 mod settings;
 mod tree;
+mod users;
 mod values;
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::acl::{Defaults, PasswordHash, Secret, User, parse_file, parse_rules};
 use crate::command::CommandTable;
-use crate::policy::{self, Gates};
+use crate::policy::{self, ConditionsByUser, Gates};
 use crate::server::tls::{certified_key, provider, read_certificates, read_key, server_config, trust};
 use crate::server::{self, TlsSlot};
 use crate::upstream::{Address, DialTls, Settings};
@@ -53,6 +53,7 @@ impl Plan {
         let requirepass =
             config.requirepass.as_ref().and_then(|source| read_hash(source, &config, &mut problems));
         let users = with_default(users, requirepass.as_ref(), defaults, &table);
+        let conditions = read_conditions(&config, &users, &mut problems);
         let gates = read_gates(&config, &table, &mut problems);
         let upstream = read_upstream(&config, &mut problems);
         let mut listeners = Vec::new();
@@ -97,6 +98,7 @@ impl Plan {
                     UserSource::DefaultOnly | UserSource::Inline(_) => None,
                 },
                 requirepass,
+                conditions,
                 gates,
                 defaults,
                 log_max_len: config.log_max_len,
@@ -207,6 +209,19 @@ fn read_inline_user(
         .collect();
     let rules: Vec<&[u8]> = passwords.iter().map(String::as_bytes).collect();
     user.set(&rules, table).ok()
+}
+
+/// The conditions by user. SECURITY: those of a name that nobody has would silently not hold for whom they were meant.
+fn read_conditions(config: &Config, users: &[User], problems: &mut Problems) -> ConditionsByUser {
+    for (name, _) in &config.conditions {
+        if problems.is_empty() && !users.iter().any(|user| user.name() == name.value.as_bytes()) {
+            let text =
+                format!("no user `{}` is in `acl.file`; write the name as it stands there", name.value);
+            problems.push_at(&config.file, name.at, text);
+        }
+    }
+    let conditions = config.conditions.iter();
+    conditions.map(|(name, conditions)| (name.value.as_bytes().into(), conditions.clone())).collect()
 }
 
 fn read_hash(

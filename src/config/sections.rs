@@ -42,6 +42,7 @@ pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -
             protected_mode,
             upstream: upstream?,
             users: access.users,
+            conditions: access.conditions,
             requirepass: access.requirepass,
             all_channels: access.all_channels,
             log_max_len: access.log_max_len,

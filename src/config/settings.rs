@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::problems::{Located, Position};
+use crate::policy::Conditions;
 use crate::server::Bind;
 use crate::server::tls::{AuthClients, TlsSettings};
 use crate::session;
@@ -24,6 +25,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// `acl.file` or `users`.
     pub users: UserSource,
+    /// What `users` says of users beside their rules, with each name's place.
+    pub conditions: Vec<(Located<String>, Conditions)>,
     /// `acl.requirepass_file` or `acl.requirepass_env`: the password of the default user.
     pub requirepass: Option<Located<SecretSource>>,
     /// `acl.pubsub_default`: allchannels (true) or resetchannels, the default: what a new user may do with channels.

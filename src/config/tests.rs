@@ -95,7 +95,9 @@ fn the_commented_keys_of_the_example_load_too() {
                 && (value.is_empty() || value.starts_with(' '))
         });
         let line = if is_key {
-            line.replacen("# ", "", 1).replacen("# password_envs", "password_envs", 1)
+            let line = line.replacen("# ", "", 1);
+            // An option of a section that is a comment itself.
+            if line.trim_start().starts_with("# ") { line.replacen("# ", "", 1) } else { line }
         } else {
             line.into()
         };
@@ -111,6 +113,31 @@ fn the_commented_keys_of_the_example_load_too() {
     assert_eq!(users[0].passwords.len(), 2);
     assert_eq!(config.log.level, "info");
     assert_eq!(config.workers, 2);
+}
+
+#[test]
+fn networks_of_users_stand_beside_their_rules_or_beside_the_acl_file() {
+    let networks = "allow_from: [10.0.0.0/8, \"::1\"], deny_from: [10.1.0.0/16]";
+    let inline = config(&format!("{SMALL}users: [{{name: app, rules: -@all, {networks}}}]\n"));
+    let beside = config(&format!("{SMALL}{SMALL_ACL}users: [{{name: app, {networks}}}]\n"));
+    for config in [inline, beside] {
+        let [(name, conditions)] = config.conditions.as_slice() else { panic!("one user") };
+        assert_eq!(name.value, "app");
+        let shown = |networks: &[ipnet::IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(shown(&conditions.networks.allow), ["10.0.0.0/8", "::1/128"]);
+        assert_eq!(shown(&conditions.networks.deny), ["10.1.0.0/16"]);
+    }
+    for (networks, problem) in [
+        ("allow_from: []", "`allow_from` is empty; write a network such as `10.0.0.0/8`"),
+        (
+            "deny_from: [10.0.0.1/8]",
+            "`deny_from` is `10.0.0.1/8`, which has bits behind its prefix; write `10.0.0.0/8`",
+        ),
+        ("deny_from: [host]", "`deny_from` is `host`; write a network such as `10.0.0.0/8` or an IP address"),
+    ] {
+        let found = problems(&format!("{SMALL}{SMALL_ACL}users: [{{name: app, {networks}}}]\n"));
+        assert!(found.contains(problem), "{found}");
+    }
 }
 
 #[test]

@@ -2,9 +2,11 @@
 //!
 //! An error's text continues a sentence that starts with the key's name: `workers` *is `x`; write a number*.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::read::quoted;
 use super::settings::UpstreamAddress;
@@ -95,6 +97,19 @@ pub(super) fn output_limit(text: &str) -> Result<OutputLimit, String> {
     limit().ok_or_else(|| {
         format!("is {}; write a hard limit, a soft limit and seconds, such as `32mb 8mb 60`", quoted(text))
     })
+}
+
+/// `10.0.0.0/8`, `2001:db8::/32`, or one address. Bits behind the prefix are a slip: what was meant?
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    match network {
+        Ok(network) if network == network.trunc() => Ok(network),
+        Ok(network) => {
+            let wide = quoted(&network.trunc().to_string());
+            Err(format!("is {}, which has bits behind its prefix; write {wide}", quoted(text)))
+        }
+        Err(_) => Err(format!("is {}; write a network such as `10.0.0.0/8` or an IP address", quoted(text))),
+    }
 }
 
 /// `0.0.0.0:6380`, `[::]:6380`, `unix:/path`.

@@ -7,20 +7,24 @@
 //! The order of the checks is that of Redis 7 (`processCommand`): cross-protocol guard, existence, arity, protected
 //! commands, login, ACL. (Valkey since 8.1 asks for the login right after the first of them.)
 
+mod conditions;
 mod explain;
 mod facts;
 mod gate;
 mod live;
+mod networks;
 #[cfg(test)]
 pub(crate) mod testing;
 mod verdict;
 mod version;
 mod wording;
 
+pub use conditions::{Conditions, ConditionsByUser};
 pub use explain::{Explanation, Naming, Suggestion};
 pub use facts::{Hello, HelloFrame, Upstream};
 pub use gate::{CREDENTIALS, Gates, Rename, broadcasts, is_credential};
 pub use live::Live;
+pub use networks::Networks;
 pub use verdict::{Judged, Reason, Verdict};
 pub use version::Version;
 pub use wording::{NOAUTH, WRONGPASS};
@@ -56,6 +60,7 @@ pub struct Policy {
     table: Arc<CommandTable>,
     gates: Arc<Gates>,
     users: HashMap<Box<[u8]>, Account>,
+    conditions: Arc<ConditionsByUser>,
     /// How many incarnations this snapshot and those before it gave away.
     incarnations: u64,
 }
@@ -84,9 +89,16 @@ impl Policy {
             table: Arc::new(table),
             gates: Arc::new(gates),
             users: HashMap::new(),
+            conditions: Arc::default(),
             incarnations: 0,
         }
         .with_users(users, &HashMap::new())
+    }
+
+    /// This policy with conditions for its users, in the place of those it had.
+    #[must_use]
+    pub fn with_conditions(self, conditions: ConditionsByUser) -> Policy {
+        Policy { conditions: Arc::new(conditions), ..self }
     }
 
     /// This policy with other users, as after `ACL LOAD`: whoever has the name of a user of `self` goes on as that user.
@@ -122,6 +134,7 @@ impl Policy {
             table: self.table.clone(),
             gates: self.gates.clone(),
             users: HashMap::new(),
+            conditions: self.conditions.clone(),
             incarnations: self.incarnations,
         }
     }
@@ -176,6 +189,11 @@ impl Policy {
     /// All commands that exist.
     pub fn table(&self) -> &CommandTable {
         &self.table
+    }
+
+    /// What must hold for the user `name` beside its rules.
+    pub fn conditions(&self, name: &[u8]) -> &Conditions {
+        self.conditions.of(name)
     }
 
     /// The number of users.

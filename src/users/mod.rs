@@ -21,7 +21,7 @@ use tracing::{error, info};
 
 use crate::acl::{Defaults, Event, Log, PasswordHash, User, parse_file};
 use crate::command::{CommandTable, Reported};
-use crate::policy::{Gates, Live, Policy, Upstream};
+use crate::policy::{ConditionsByUser, Gates, Live, Policy, Upstream};
 
 /// Redis' text where there is no ACL file.
 const NO_FILE: &str = "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the \
@@ -45,6 +45,8 @@ pub struct Source {
     pub file: Option<PathBuf>,
     /// The password that replaces those of the default user.
     pub requirepass: Option<PasswordHash>,
+    /// What must hold for users beside their rules.
+    pub conditions: ConditionsByUser,
     /// Rules that hold for everyone.
     pub gates: Gates,
     /// What new users begin with (`acl.pubsub_default`).
@@ -286,6 +288,7 @@ fn compile<'u>(source: &Source, users: impl Iterator<Item = &'u User>, fitting: 
     };
     let users = users.map(|user| user.rebased(&table)).collect();
     Policy::new(fitting.map(|fitting| fitting.facts.clone()), table, source.gates.clone(), users)
+        .with_conditions(source.conditions.clone())
 }
 
 /// The users with a `default` among them: as defined, or as Redis has it with `requirepass`, or else off. `requirepass`

@@ -67,6 +67,7 @@ fn worker(server: &Server, leases: Arc<Semaphore>) -> Rc<Worker> {
         users: parse_file(b"user default on nopass ~* &* +@all\n", Defaults::default(), &table).unwrap(),
         file: None,
         requirepass: None,
+        conditions: Default::default(),
         gates: Gates::default(),
         defaults: Defaults::default(),
         log_max_len: 8,
