@@ -97,9 +97,11 @@ fn a_clean_leased_link_serves_the_next_use_and_any_other_is_closed() {
             dir.write("users.acl", USERS).display()
         )
     });
-    let links = || redis.client().ask("CLIENT LIST").matches("\nid=").count();
+    // One that stays: a connection that was closed may be listed for a while.
+    let direct = std::cell::RefCell::new(redis.client());
+    let links = || direct.borrow_mut().ask("CLIENT LIST").matches("\nid=").count();
     let numbers = || {
-        let list = redis.client().ask("CLIENT LIST");
+        let list = direct.borrow_mut().ask("CLIENT LIST");
         let ids =
             list.lines().filter_map(|line| line.strip_prefix("id=")?.split(' ').next().map(str::to_owned));
         ids.collect::<Vec<_>>()
@@ -121,8 +123,8 @@ fn a_clean_leased_link_serves_the_next_use_and_any_other_is_closed() {
         app.ask("DISCARD");
         app.ask("BLPOP none 0.01");
     }
-    let (last, others) = seen.split_last().expect("the one that asked");
-    assert!(others.iter().all(|id| numbers().contains(id)), "one link is used again and again: {last}");
+    let now = numbers();
+    assert!(seen.iter().all(|id| now.contains(id)), "one link is used again and again: {seen:?}, {now:?}");
     assert_eq!(links(), before + 1, "and rests");
     app.ask("MULTI");
     drop(app);
