@@ -77,7 +77,7 @@ fn judging() {
         let mut scratch = RequestBuf::default();
         let mut judge = move || {
             let verdict = policy.judge(
-                Facts { user: Some(black_box(user)), database: 0 },
+                Facts { user: Some(black_box(user)), database: 0, local: false },
                 black_box(&request).as_request(),
                 &mut scratch,
             );

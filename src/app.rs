@@ -57,6 +57,7 @@ impl App {
         users.on_change(server.waker());
         let app = App { path: path.to_owned(), plan, users, server, on_up, probed };
         app.announce();
+        app.warn_of_misnamed();
         app.warn_of_unknown_names();
         Ok(app)
     }
@@ -140,6 +141,7 @@ impl App {
         info!(upstream = %self.plan.server.upstream.address, version = probed.version_text, "upstream reached");
         self.users.fit(fitting(&probed));
         self.probed = Some(probed);
+        self.warn_of_misnamed();
         self.warn_of_unknown_names();
     }
 
@@ -151,6 +153,13 @@ impl App {
         for (user, rules) in self.users.live().load().unknown_names() {
             let user = String::from_utf8_lossy(user);
             warn!(%user, rules = rules.join(" "), "rules without effect: the upstream has no such commands or categories");
+        }
+    }
+
+    /// A name that the upstream does not know makes its command useless. SECURITY: it is a secret all the same.
+    fn warn_of_misnamed(&self) {
+        for command in self.probed.iter().flat_map(|probed| &probed.misnamed) {
+            warn!(command, "upstream.renamed_commands gives a name that the upstream does not know");
         }
     }
 

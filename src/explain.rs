@@ -17,7 +17,7 @@ use crate::acl::explain::{Finding, Said, Used, is_printable};
 use crate::acl::{SortOption, User};
 use crate::command::{Access, Affinity, Spec};
 use crate::config::{Plan, nearest_name};
-use crate::policy::{Explanation, Naming, Policy, Reason, Version};
+use crate::policy::{Enabled, Exceeded, Explanation, Naming, Policy, Reason, Version};
 use crate::resp::{Request, RequestBuf};
 
 /// As for all faults of usage and configuration.
@@ -211,6 +211,9 @@ impl Page<'_> {
                 let least = if spec.arity < 0 { "at least " } else { "" };
                 format!("`{}` takes {least}{} words, its name included", spec.name, spec.arity.unsigned_abs())
             }
+            Reason::Bound(Exceeded { setting, limit, index }) => format!(
+                "`commands.bounds` in the configuration allows {limit} at most for argument {index} (`{setting}`)"
+            ),
             Reason::Broadcast => {
                 "BCAST tells the names of all keys that change, so only users with +@all ~* &* may use it".to_owned()
             }
@@ -218,10 +221,19 @@ impl Page<'_> {
                 "the upstream's credentials are for nobody; name other parameters, without a pattern".to_owned()
             }
             Reason::CrossProtocol => "POST and Host: begin HTTP requests, which are never served".to_owned(),
-            Reason::ProtectedCommand(name) => format!("{name} is refused to everyone; no setting changes that"),
-            Reason::ProtectedConfig(parameter) => {
-                format!("CONFIG SET of `{parameter}` is refused to everyone; no setting changes that")
+            Reason::ProtectedCommand(name) => {
+                let switches = self.policy.gates().switches();
+                let (key, enabled) = match name {
+                    "DEBUG" => ("enable_debug_command", switches.debug),
+                    _ => ("enable_module_command", switches.module),
+                };
+                format!("{name} is refused to {}", refused_by(key, enabled))
             }
+            Reason::ProtectedConfig(index) => format!(
+                "CONFIG SET of {} is refused to {}",
+                quoted(self.request.arg(index).unwrap_or_default()),
+                refused_by("enable_protected_configs", self.policy.gates().switches().protected_configs)
+            ),
             Reason::Script => {
                 "what a script calls cannot be judged, so only users with +@all ~* &* run scripts".to_owned()
             }
@@ -236,17 +248,21 @@ impl Page<'_> {
                 Naming::RenamedTo(alias) => {
                     format!("`commands.rename` in the configuration renames the command to {}", quoted(alias))
                 }
+                Naming::Denied(entry) => denied_by(entry),
                 Naming::AliasOf(_) | Naming::AsSent => {
                     "redkeep does not know the command; a module or a newer version of the upstream, which was not \
                      asked here, may have it"
                         .to_owned()
                 }
             },
-            Reason::UnknownSubcommand(container) => format!(
+            Reason::UnknownSubcommand(container) => match self.explanation.naming {
+                Naming::Denied(entry) => denied_by(entry),
+                _ => format!(
                 "redkeep does not know that subcommand of `{}`; a newer version of the upstream, which was not asked \
                  here, may have it",
                 container.name
             ),
+            },
             Reason::Channel(_) | Reason::Command(_) | Reason::Database(_) | Reason::Key(_) => return None,
             Reason::SortPattern(_) | Reason::Unauthenticated(_) => return None,
         })
@@ -314,6 +330,20 @@ fn row(out: &mut fmt::Formatter<'_>, label: &str, value: impl fmt::Display) -> f
 }
 
 // === words ===
+
+/// To whom something is refused, and which setting says so.
+fn refused_by(key: &str, enabled: Enabled) -> String {
+    match enabled {
+        Enabled::No => format!("everyone, since `{key}` in the configuration is no"),
+        Enabled::Local | Enabled::Yes => {
+            format!("all but clients on this machine, since `{key}` in the configuration is local")
+        }
+    }
+}
+
+fn denied_by(entry: &str) -> String {
+    format!("`commands.deny` in the configuration denies it to everyone, by {}", quoted(entry.as_bytes()))
+}
 
 fn command_text(finding: &Finding) -> String {
     match (&finding.command_rule, finding.command) {

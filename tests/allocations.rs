@@ -69,8 +69,11 @@ fn judging_allocates_nothing() {
         // As in a session: the buffer has been used before.
         let mut scratch = RequestBuf::from_args(&[[0; 64]; 8]);
         let counted = measure(|| {
-            let verdict =
-                policy.judge(Facts { user, database: 0 }, black_box(request.as_request()), &mut scratch);
+            let verdict = policy.judge(
+                Facts { user, database: 0, local: false },
+                black_box(request.as_request()),
+                &mut scratch,
+            );
             assert_eq!(matches!(verdict, Verdict::Allow(_)), *allowed, "{line}");
         });
         assert_eq!(counted.count_total, 0, "{name:?}: {line}");

@@ -1,8 +1,8 @@
-//! The sections that say who may do what: `acl`, `users` and `commands`.
+//! The sections that say who may do what: `acl` and `users`.
 
 use super::problems::Located;
-use super::read::{Entry, Reader, Section, quoted};
-use super::settings::{Rename, SecretSource, UserSource};
+use super::read::{Reader, Section};
+use super::settings::{SecretSource, UserSource};
 use super::{users, values};
 use crate::acl::DEFAULT_LOG_MAX_LEN;
 use crate::policy::Conditions;
@@ -75,44 +75,4 @@ fn acl(reader: &mut Reader, section: &mut Section<'_>) -> Acl {
             .parse_or(section, "pubsub_default", false, |text| values::choice(text, &CHOICES)),
         log_max_len: reader.number(section, "log_max_len", DEFAULT_LOG_MAX_LEN, 0..=MAX_LOG_MAX_LEN),
     }
-}
-
-/// Reads `commands`. Names are compared without regard to case, as Redis does.
-pub(super) fn rename(reader: &mut Reader, section: &mut Section<'_>) -> Vec<Rename> {
-    let Some(entry) = section.take("rename") else { return Vec::new() };
-    let mut list: Vec<Rename> = Vec::new();
-    for key in reader.keys(entry).unwrap_or_default() {
-        let value = Entry { name: "rename", at: key.at, node: key.node };
-        let Some(alias) = alias(reader, value, key.text) else { continue };
-        let rename =
-            Rename { command: key.text.into(), alias: alias.value, command_at: key.at, alias_at: alias.at };
-        if let Some(other) = list.iter().find(|other| other.command.eq_ignore_ascii_case(&rename.command)) {
-            let (command, line) = (quoted(&rename.command), other.command_at.line);
-            let text = format!("command {command} stands already in line {line}; keep one of them");
-            reader.problem(rename.command_at, text);
-        }
-        let same_alias = |other: &&Rename| other.alias.eq_ignore_ascii_case(&rename.alias);
-        if let Some(other) = list.iter().find(same_alias).filter(|other| !other.alias.is_empty()) {
-            let (command, line) = (quoted(&other.command), other.command_at.line);
-            let text = format!("command {command} (line {line}) has the same new name; write another one");
-            reader.problem(rename.alias_at, text);
-        }
-        list.push(rename);
-    }
-    list
-}
-
-/// The new name of `command`. SECURITY: a new name is hard to guess on purpose, so it is not shown.
-fn alias(reader: &mut Reader, entry: Entry<'_>, command: &str) -> Option<Located<String>> {
-    if entry.node.is_null() {
-        let text = format!("command {} has no new name; write `\"\"` to disable it", quoted(command));
-        reader.problem(entry.at, text);
-        return None;
-    }
-    reader.parse(entry, |text| {
-        if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(format!("of {} has white space in the new name; write one word", quoted(command)));
-        }
-        Ok(text.to_owned())
-    })
 }

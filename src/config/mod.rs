@@ -1,7 +1,7 @@
 //! The configuration file: YAML in, [`Config`] out, or everything that is wrong with it at once.
 //!
-//! The way of a configuration: [`load`] reads the file → `tree` parses YAML into nodes with positions → `sections`
-//! and `access` ask for keys through a `Reader`, which records every problem → [`Config`]. Then [`check_files`] asks the
+//! The way of a configuration: [`load`] reads the file → `tree` parses YAML into nodes with positions → `sections`,
+//! `access` and `gates` ask for keys through a `Reader`, which records every problem → [`Config`]. Then [`check_files`] asks the
 //! disk about certificates, keys and secrets. `redkeep check` does both; so does every start and reload.
 //!
 //! It must never print a secret, never bind a port, and never stop at the first fault. The one exception is broken
@@ -9,6 +9,7 @@
 
 mod access;
 mod check;
+mod gates;
 mod nearest;
 mod plan;
 mod problems;
@@ -32,8 +33,8 @@ pub use nearest::nearest_name;
 pub use plan::Plan;
 pub use problems::{Located, Position, Problem, Problems};
 pub use settings::{
-    Config, InlineUser, Limits, Listener, ListenerTls, Log, LogFormat, Rename, Rules, SecretSource, Upstream,
-    UpstreamAddress, UpstreamTls, UserSource,
+    Config, GateSettings, InlineUser, Limits, Listener, ListenerTls, Log, LogFormat, Rename, Rules,
+    SecretSource, Upstream, UpstreamAddress, UpstreamTls, UserSource,
 };
 
 /// Far above any real configuration; a wrong path (a device, a log file) must not fill the memory.

@@ -13,14 +13,14 @@ use zeroize::Zeroizing;
 
 use super::{
     Config, InlineUser, Located, LogFormat, Position, Problems, SecretSource, UpstreamAddress, UpstreamTls,
-    UserSource, check_files, load,
+    UserSource, check_files, gates, load,
 };
 use crate::acl::{Defaults, PasswordHash, Secret, User, parse_file, parse_rules};
 use crate::command::CommandTable;
-use crate::policy::{self, ConditionsByUser, Gates};
+use crate::policy::ConditionsByUser;
 use crate::server::tls::{certified_key, provider, read_certificates, read_key, server_config, trust};
 use crate::server::{self, TlsSlot};
-use crate::upstream::{Address, DialTls, Settings};
+use crate::upstream::{Address, DialTls, Names, Settings};
 use crate::users::{Source, with_default};
 
 /// Everything that a configuration means, with secrets and certificates read.
@@ -54,8 +54,9 @@ impl Plan {
             config.requirepass.as_ref().and_then(|source| read_hash(source, &config, &mut problems));
         let users = with_default(users, requirepass.as_ref(), defaults, &table);
         let conditions = read_conditions(&config, &users, &mut problems);
-        let gates = read_gates(&config, &table, &mut problems);
-        let upstream = read_upstream(&config, &mut problems);
+        let gates = gates::compile(&config, &table, &mut problems);
+        let names = gates::upstream_names(&config, &table, &mut problems);
+        let upstream = names.and_then(|names| read_upstream(&config, names, &mut problems));
         let mut listeners = Vec::new();
         let mut certificates = Vec::new();
         for listener in &config.listeners {
@@ -238,25 +239,7 @@ fn read_hash(
     }
 }
 
-fn read_gates(config: &Config, table: &CommandTable, problems: &mut Problems) -> Option<Gates> {
-    let renames: Vec<policy::Rename> = config
-        .rename
-        .iter()
-        .map(|rename| policy::Rename { command: rename.command.clone(), alias: rename.alias.clone() })
-        .collect();
-    match Gates::new(&renames, table) {
-        Ok(gates) => Some(gates),
-        Err(errors) => {
-            for (index, text) in errors {
-                let at = config.rename.get(index).map(|rename| rename.command_at).unwrap_or(Position::START);
-                problems.push_at(&config.file, at, text);
-            }
-            None
-        }
-    }
-}
-
-fn read_upstream(config: &Config, problems: &mut Problems) -> Option<Settings> {
+fn read_upstream(config: &Config, names: Names, problems: &mut Problems) -> Option<Settings> {
     let upstream = &config.upstream;
     let password: Option<Arc<Secret>> = match &upstream.password {
         Some(source) => Some(Arc::new(source.value.read().ok()?)),
@@ -281,6 +264,7 @@ fn read_upstream(config: &Config, problems: &mut Problems) -> Option<Settings> {
         links_per_worker: upstream.links_per_worker,
         max_leased: upstream.max_leased,
         lease_timeout: upstream.lease_timeout,
+        names: Arc::new(names),
     })
 }
 

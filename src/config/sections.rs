@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::access;
+use super::gates;
 use super::problems::{Located, Position};
 use super::read::{Entry, Reader, Section, quoted};
 use super::settings::{
@@ -27,10 +28,7 @@ pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -
         let upstream = reader.require(top, "upstream", "{address: unix:/run/redis/redis.sock}");
         let upstream = upstream.and_then(|entry| reader.section(entry, self::upstream).flatten());
         let access = access::access(reader, top);
-        let rename = match top.take("commands") {
-            Some(entry) => reader.section(entry, access::rename).unwrap_or_default(),
-            None => Vec::new(),
-        };
+        let (rename, gates) = gates::gates(reader, top);
         let workers = reader.number(top, "workers", cores(), 1..=MAX_WORKERS);
         let limits = limits(reader, top);
         let log = log(reader, top);
@@ -47,6 +45,7 @@ pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -
             all_channels: access.all_channels,
             log_max_len: access.log_max_len,
             rename,
+            gates,
             workers,
             limits,
             log,
@@ -176,6 +175,7 @@ fn upstream(reader: &mut Reader, section: &mut Section<'_>) -> Option<Upstream> 
     let links_per_worker = reader.number(section, "links_per_worker", 1, 1..=MAX_LINKS_PER_WORKER);
     let max_leased = reader.number(section, "max_leased", MAX_LEASED, 1..=MAX_MAX_LEASED);
     let lease_timeout = reader.parse_or(section, "lease_timeout", LEASE_TIMEOUT, values::duration);
+    let renamed = gates::renames(reader, section, "renamed_commands");
     let address = address?;
     match (&address.value, tls_entry) {
         (UpstreamAddress::Tls { .. }, None) => reader.problem(
@@ -203,6 +203,7 @@ fn upstream(reader: &mut Reader, section: &mut Section<'_>) -> Option<Upstream> 
         links_per_worker,
         max_leased,
         lease_timeout,
+        renamed,
     })
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::problems::{Located, Position};
-use crate::policy::Conditions;
+use crate::policy::{Bounds, Conditions, Switches};
 use crate::server::Bind;
 use crate::server::tls::{AuthClients, TlsSettings};
 use crate::session;
@@ -35,6 +35,8 @@ pub struct Config {
     pub log_max_len: usize,
     /// `commands.rename` in the order of the file; no command and no alias twice, in whatever case.
     pub rename: Vec<Rename>,
+    /// The rest of `commands`, and the `enable_…` keys.
+    pub gates: GateSettings,
     /// `workers`, 1 to 1024; default the number of cores.
     pub workers: usize,
     /// `limits`.
@@ -102,6 +104,8 @@ pub struct Upstream {
     pub max_leased: usize,
     /// `lease_timeout`, default 1 s: a command waits at most so long for such a link while all are in use.
     pub lease_timeout: Duration,
+    /// `renamed_commands`: what the upstream has renamed itself, in the order of the file; as [`Config::rename`].
+    pub renamed: Vec<Rename>,
 }
 
 /// How the upstream is reached.
@@ -199,7 +203,20 @@ impl Rules {
     }
 }
 
-/// One entry of `commands.rename`.
+/// What holds for everyone, but for renames.
+#[derive(Clone, Debug, Default)]
+pub struct GateSettings {
+    /// `commands.deny`: commands, subcommands and categories as they are written.
+    pub deny: Vec<Located<String>>,
+    /// `commands.protected_configs`: beside `dir` and `dbfilename`.
+    pub protected_configs: Vec<Located<String>>,
+    /// `commands.bounds`: none unless it is set.
+    pub bounds: Bounds,
+    /// `enable_debug_command`, `enable_module_command`, `enable_protected_configs`, default no.
+    pub switches: Switches,
+}
+
+/// One entry of `commands.rename`, or of `upstream.renamed_commands`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rename {
     /// The command's name as written.

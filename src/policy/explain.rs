@@ -35,7 +35,7 @@ pub struct Explanation<'a> {
     pub suggestions: Vec<Suggestion>,
 }
 
-/// What a name means under `commands.rename`.
+/// What a name means under `commands.rename` and `commands.deny`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming<'a> {
     /// Not renamed.
@@ -44,6 +44,8 @@ pub enum Naming<'a> {
     AliasOf(&'a str),
     /// A command that clients call by this alias.
     RenamedTo(&'a [u8]),
+    /// A command that `commands.deny` takes away by this entry.
+    Denied(&'a str),
     /// A command that is disabled.
     Disabled,
 }
@@ -59,7 +61,7 @@ pub struct Suggestion {
 
 impl Policy {
     /// Explains the verdict on `request`, all of whose bytes are attacker-controlled, for a session of `user`, which
-    /// must be of this policy, in this `database`. `scratch` takes requests that are encoded anew.
+    /// must be of this policy, in this `database`, on another machine. `scratch` takes requests that are encoded anew.
     pub fn explain<'a>(
         &'a self,
         user: &User,
@@ -68,10 +70,11 @@ impl Policy {
         scratch: &'a mut [RequestBuf; 2],
     ) -> Explanation<'a> {
         let [first, second] = scratch;
-        let denied = denial(&self.judge(Facts { user: Some(user), database }, request, first));
+        let denied = denial(&self.judge(Facts { user: Some(user), database, local: false }, request, first));
         let open = User::default_open(Defaults::default(), &self.table);
-        let gate =
-            denied.and_then(|_| denial(&self.judge(Facts { user: Some(&open), database }, request, second)));
+        let gate = denied.and_then(|_| {
+            denial(&self.judge(Facts { user: Some(&open), database, local: false }, request, second))
+        });
         // Who may do everything has it refused by the upstream, so no rule makes it work.
         let gate = gate.or(denied.filter(|reason| matches!(reason, Reason::Syntax(..))));
         let (naming, original) = self.original(request);
@@ -81,9 +84,12 @@ impl Policy {
             Resolution::Known(spec) | Resolution::UnknownSubcommand(spec) => Some(spec),
             Resolution::UnknownCommand => None,
         };
+        let denial = spec.filter(|spec| self.marks.is_denied(spec.id));
+        let denial = denial.and_then(|spec| self.gates.denial_of(spec, &self.table));
+        let naming = denial.map_or(naming, Naming::Denied);
         let demand = match spec.filter(|spec| spec.accepts(original.len())) {
             Some(spec) => {
-                let facts = Facts { user: Some(user), database };
+                let facts = Facts { user: Some(user), database, local: false };
                 Demand::of(|visitor| self.visit_uses(facts, spec, original, visitor))
             }
             None => Demand::default(),
@@ -189,7 +195,7 @@ impl Policy {
     }
 
     fn allows(&self, asked: Asked<'_>) -> bool {
-        let facts = Facts { user: Some(asked.user), database: asked.database };
+        let facts = Facts { user: Some(asked.user), database: asked.database, local: false };
         matches!(self.judge(facts, asked.request, &mut RequestBuf::default()), Verdict::Allow(_))
     }
 }
@@ -214,7 +220,7 @@ fn asks_rules(reason: Reason<'_>) -> bool {
     match reason {
         Reason::Channel(_) | Reason::Command(_) | Reason::Database(_) | Reason::Key(_) => true,
         Reason::SortPattern(_) | Reason::Syntax(..) => true,
-        Reason::CredentialConfig | Reason::ProtectedConfig(_) => true,
+        Reason::Bound(_) | Reason::CredentialConfig | Reason::ProtectedConfig(_) => true,
         Reason::Broadcast | Reason::Script | Reason::Unavailable(_) => true,
         Reason::Arity(_) | Reason::CrossProtocol | Reason::ProtectedCommand(_) => false,
         Reason::Unauthenticated(_) | Reason::UnknownCommand | Reason::UnknownSubcommand(_) => false,

@@ -1,14 +1,23 @@
 //! Gates: rules that hold for everyone, before or after the ACL, whatever a user may do.
 //!
 //! `commands.rename` mirrors Redis' `rename-command`: clients use the alias, the original name does not exist for
-//! them, ACL rules keep naming the original, and an empty alias disables the command. The guards of DEBUG, MODULE,
-//! `dir` and `dbfilename` mirror the defaults of `enable-debug-command`, `enable-module-command` and
-//! `enable-protected-configs` of Redis 7.0, for upstreams that are too old to have them or switched them off.
+//! them, ACL rules keep naming the original, and an empty alias disables the command. `commands.deny` takes commands,
+//! subcommands and categories away in the same manner (`deny.rs`). The guards of DEBUG, MODULE, `dir` and `dbfilename`
+//! mirror `enable-debug-command`, `enable-module-command` and `enable-protected-configs` of Redis 7.0, with their
+//! default no, also for upstreams that are too old to have them or switched them off. `commands.bounds` keeps arguments
+//! small that have brought servers down (`bounds.rs`).
+
+mod bounds;
+mod deny;
+
+pub use bounds::{Bounds, Exceeded};
+pub(super) use deny::Marks;
 
 use super::Reason;
 use crate::command::keys::is_word;
 use crate::command::{Affinity, CommandTable, Guard, Spec};
 use crate::resp::Request;
+use deny::Denial;
 
 /// Parameters of Redis whose values are credentials of the upstream, or of its links to others. Nobody sees or sets them
 /// through Redkeep; `requirepass`, which is another one's here, is the session's to answer.
@@ -33,6 +42,40 @@ pub struct Rename {
     pub alias: String,
 }
 
+/// Who may use what Redis guards by its configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enabled {
+    /// Nobody.
+    #[default]
+    No,
+    /// Clients on this machine: by a Unix socket, or from a loopback address.
+    Local,
+    /// Whoever the ACL allows it to.
+    Yes,
+}
+
+impl Enabled {
+    /// Whether a client may; `local`: it is one of this machine.
+    pub fn is_for(self, local: bool) -> bool {
+        match self {
+            Enabled::No => false,
+            Enabled::Local => local,
+            Enabled::Yes => true,
+        }
+    }
+}
+
+/// `enable_debug_command`, `enable_module_command` and `enable_protected_configs`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Switches {
+    /// DEBUG.
+    pub debug: Enabled,
+    /// MODULE LOAD, LOADEX, UNLOAD.
+    pub module: Enabled,
+    /// CONFIG SET of `dir`, `dbfilename` and those of `commands.protected_configs`.
+    pub protected_configs: Enabled,
+}
+
 /// All gates of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gates {
@@ -40,6 +83,12 @@ pub struct Gates {
     originals: Vec<(Box<[u8]>, Box<str>)>,
     /// Lower-case originals that clients no longer see.
     hidden: Vec<Box<[u8]>>,
+    /// What `commands.deny` names.
+    denied: Vec<Denial>,
+    switches: Switches,
+    /// Parameters that are protected beside Redis' own.
+    protected: Vec<Box<[u8]>>,
+    bounds: Bounds,
 }
 
 /// What a command's name means after renaming.
@@ -104,6 +153,55 @@ impl Gates {
         if errors.is_empty() { Ok(gates) } else { Err(errors) }
     }
 
+    /// These gates with `commands.deny`: commands, subcommands (`config|set`) and categories (`@dangerous`), in any case.
+    ///
+    /// # Errors
+    /// Names that neither the table nor, by their form, a module can have; each with its index.
+    pub fn with_denied(
+        mut self,
+        names: &[String],
+        table: &CommandTable,
+    ) -> Result<Gates, Vec<(usize, String)>> {
+        let parsed = names.iter().map(|name| Denial::parse(name, table));
+        let (mut denied, mut errors) = (Vec::new(), Vec::new());
+        for (index, parsed) in parsed.enumerate() {
+            match parsed {
+                Ok(denial) => denied.push(denial),
+                Err(text) => errors.push((index, text)),
+            }
+        }
+        self.denied = denied;
+        if errors.is_empty() { Ok(self) } else { Err(errors) }
+    }
+
+    /// These gates with the guards of DEBUG, MODULE and CONFIG SET set so.
+    #[must_use]
+    pub fn with_switches(self, switches: Switches) -> Gates {
+        Gates { switches, ..self }
+    }
+
+    /// These gates with more parameters that CONFIG SET guards as `dir` and `dbfilename`.
+    #[must_use]
+    pub fn with_protected_configs<'n>(self, names: impl IntoIterator<Item = &'n str>) -> Gates {
+        Gates { protected: names.into_iter().map(|name| name.as_bytes().into()).collect(), ..self }
+    }
+
+    /// These gates with `commands.bounds`.
+    #[must_use]
+    pub fn with_bounds(self, bounds: Bounds) -> Gates {
+        Gates { bounds, ..self }
+    }
+
+    /// Who may use DEBUG, MODULE and protected parameters.
+    pub fn switches(&self) -> Switches {
+        self.switches
+    }
+
+    /// The entry of `commands.deny` that takes a command away, as it was written.
+    pub fn denial_of(&self, spec: &Spec, table: &CommandTable) -> Option<&str> {
+        self.denied.iter().find(|denial| denial.is_of(spec, table)).map(|denial| denial.text())
+    }
+
     #[inline]
     pub(super) fn name(&self, name: &[u8]) -> Named<'_> {
         if self.hidden.is_empty() {
@@ -135,36 +233,58 @@ fn is_http(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
-/// The guards that Redis applies before it asks for a login.
-#[inline]
-pub(super) fn protected_command(spec: &Spec) -> Option<Reason<'static>> {
-    match spec.guard {
-        Guard::ModuleLoad => Some(Reason::ProtectedCommand("MODULE")),
-        Guard::Debug => Some(Reason::ProtectedCommand("DEBUG")),
-        _ => None,
+impl Gates {
+    /// The guards that Redis applies before it asks for a login.
+    #[inline]
+    pub(super) fn protected_command(&self, spec: &Spec, local: bool) -> Option<Reason<'static>> {
+        let (enabled, name) = match spec.guard {
+            Guard::ModuleLoad => (self.switches.module, "MODULE"),
+            Guard::Debug => (self.switches.debug, "DEBUG"),
+            _ => return None,
+        };
+        (!enabled.is_for(local)).then_some(Reason::ProtectedCommand(name))
     }
-}
 
-/// The guards that apply to a command that the ACL has allowed.
-#[inline]
-pub(super) fn after_acl<'a>(spec: &'a Spec, request: Request<'_>, all_powerful: bool) -> Option<Reason<'a>> {
-    match spec.guard {
-        Guard::ClientTracking if !all_powerful && broadcasts(request) => return Some(Reason::Broadcast),
-        Guard::ConfigSet => {
-            for parameter in request.args(2).step_by(2) {
-                if is_credential(parameter) {
-                    return Some(Reason::CredentialConfig);
-                }
-                if let Some(parameter) = is_one_of(parameter, PROTECTED_PARAMETERS) {
-                    return Some(Reason::ProtectedConfig(parameter));
+    /// The guards that apply to a command that the ACL has allowed.
+    #[inline]
+    pub(super) fn after_acl<'a>(
+        &self,
+        spec: &'a Spec,
+        request: Request<'_>,
+        all_powerful: bool,
+        local: bool,
+    ) -> Option<Reason<'a>> {
+        match spec.guard {
+            Guard::ClientTracking if !all_powerful && broadcasts(request) => return Some(Reason::Broadcast),
+            Guard::ConfigSet => {
+                let protects = !self.switches.protected_configs.is_for(local);
+                for (place, parameter) in request.args(2).step_by(2).enumerate() {
+                    if is_credential(parameter) {
+                        return Some(Reason::CredentialConfig);
+                    }
+                    if protects && self.is_protected(parameter) {
+                        return Some(Reason::ProtectedConfig(place.saturating_mul(2).saturating_add(2)));
+                    }
                 }
             }
+            Guard::HarmlessScript => {}
+            _ if spec.scripting && !all_powerful => return Some(Reason::Script),
+            _ => {}
         }
-        Guard::HarmlessScript => {}
-        _ if spec.scripting && !all_powerful => return Some(Reason::Script),
-        _ => {}
+        (spec.affinity == Affinity::Unavailable).then_some(Reason::Unavailable(spec))
     }
-    (spec.affinity == Affinity::Unavailable).then_some(Reason::Unavailable(spec))
+
+    /// What `commands.bounds` says of a command that is marked as bounded.
+    #[inline]
+    pub(super) fn exceeded(&self, spec: &Spec, request: Request<'_>) -> Option<Exceeded> {
+        self.bounds.exceeded(spec, request)
+    }
+
+    fn is_protected(&self, parameter: &[u8]) -> bool {
+        let own = |name: &[u8]| name.eq_ignore_ascii_case(c_string(parameter));
+        PROTECTED_PARAMETERS.iter().any(|name| own(name.as_bytes()))
+            || self.protected.iter().any(|name| own(name))
+    }
 }
 
 /// Whether CLIENT TRACKING may ask for BCAST. In doubt (a prefix of that name) it does.
@@ -174,11 +294,7 @@ pub fn broadcasts(request: Request<'_>) -> bool {
 
 /// Whether a parameter of this name, in any case, holds a credential of the upstream.
 pub fn is_credential(parameter: &[u8]) -> bool {
-    is_one_of(parameter, CREDENTIALS).is_some()
-}
-
-fn is_one_of(parameter: &[u8], list: &[&'static str]) -> Option<&'static str> {
-    list.iter().copied().find(|name| name.as_bytes().eq_ignore_ascii_case(c_string(parameter)))
+    CREDENTIALS.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(c_string(parameter)))
 }
 
 /// Redis up to 6.2 compares names of parameters as C strings: `dir` and a NUL is `dir`.

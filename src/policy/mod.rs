@@ -22,7 +22,7 @@ mod wording;
 pub use conditions::{Conditions, ConditionsByUser};
 pub use explain::{Explanation, Naming, Suggestion};
 pub use facts::{Hello, HelloFrame, Upstream};
-pub use gate::{CREDENTIALS, Gates, Rename, broadcasts, is_credential};
+pub use gate::{Bounds, CREDENTIALS, Enabled, Exceeded, Gates, Rename, Switches, broadcasts, is_credential};
 pub use live::Live;
 pub use networks::Networks;
 pub use verdict::{Judged, Reason, Verdict};
@@ -39,7 +39,7 @@ use crate::command::syntax::rejection;
 use crate::command::{CommandTable, Resolution, Spec, flag};
 use crate::resp::{Request, RequestBuf};
 
-use gate::Named;
+use gate::{Marks, Named};
 
 /// What a session knows about itself when it asks for a verdict.
 #[derive(Clone, Copy)]
@@ -48,6 +48,8 @@ pub struct Facts<'a> {
     pub user: Option<&'a User>,
     /// The database that it is in.
     pub database: u32,
+    /// Its client is on this machine.
+    pub local: bool,
 }
 
 /// One immutable snapshot of all rules.
@@ -59,6 +61,8 @@ pub struct Policy {
     upstream: Option<Arc<Upstream>>,
     table: Arc<CommandTable>,
     gates: Arc<Gates>,
+    /// What the gates say of each command of the table.
+    marks: Arc<Marks>,
     users: HashMap<Box<[u8]>, Account>,
     conditions: Arc<ConditionsByUser>,
     /// How many incarnations this snapshot and those before it gave away.
@@ -86,6 +90,7 @@ impl Policy {
         Policy {
             generation: 0,
             upstream: upstream.map(Arc::new),
+            marks: Arc::new(Marks::new(&gates, &table)),
             table: Arc::new(table),
             gates: Arc::new(gates),
             users: HashMap::new(),
@@ -133,6 +138,7 @@ impl Policy {
             upstream: self.upstream.clone(),
             table: self.table.clone(),
             gates: self.gates.clone(),
+            marks: self.marks.clone(),
             users: HashMap::new(),
             conditions: self.conditions.clone(),
             incarnations: self.incarnations,
@@ -182,7 +188,7 @@ impl Policy {
     }
 
     /// The gates in force.
-    pub fn gates(&self) -> &Gates {
+    pub fn gates(&self) -> &Arc<Gates> {
         &self.gates
     }
 
@@ -252,8 +258,8 @@ impl Policy {
         self.judge_resolved(facts, request, resolution)
     }
 
-    /// What a request's name means to clients, after renaming; with it the request under the command's original name,
-    /// which `scratch` takes if it differs.
+    /// What a request's name means to clients, after renaming and without what is denied to everyone; with it the request
+    /// under the command's original name, which `scratch` takes if it differs.
     #[inline]
     pub fn resolve<'a>(
         &'a self,
@@ -261,14 +267,31 @@ impl Policy {
         scratch: &'a mut RequestBuf,
     ) -> (Request<'a>, Resolution<'a>) {
         match self.gates.name(request.name()) {
-            Named::AsSent => (request, self.table.resolve(request)),
+            Named::AsSent => (request, self.find(request)),
             Named::Hidden => (request, Resolution::UnknownCommand),
             Named::AliasOf(original) => {
                 let word = |index| if index == 0 { Some(original.as_bytes()) } else { request.arg(index) };
                 scratch.encode_words((0..request.len()).map(|index| word(index).unwrap_or_default()));
                 let request = scratch.as_request();
-                (request, self.table.resolve(request))
+                (request, self.find(request))
             }
+        }
+    }
+
+    /// What a request's original name means, without what is denied to everyone.
+    #[inline]
+    fn find<'a>(&'a self, request: Request<'_>) -> Resolution<'a> {
+        let resolution = self.table.resolve(request);
+        let (Resolution::Known(spec) | Resolution::UnknownSubcommand(spec)) = resolution else {
+            return resolution;
+        };
+        if !self.marks.is_denied(spec.id) {
+            return resolution;
+        }
+        // Of a container that is denied, all subcommands are.
+        match spec.parent.filter(|parent| !self.marks.is_denied(*parent)).and_then(|id| self.table.spec(id)) {
+            Some(container) => Resolution::UnknownSubcommand(container),
+            None => Resolution::UnknownCommand,
         }
     }
 
@@ -292,14 +315,15 @@ impl Policy {
             // Nearly everyone: not a word of databases.
             return user.permits(request, spec, |visitor| visit_keys_and_channels(spec, request, visitor));
         }
-        let facts = Facts { user: Some(user), database };
+        // Whether a client is on this machine is none of the ACL's business.
+        let facts = Facts { user: Some(user), database, local: false };
         user.permits(request, spec, |visitor| self.visit_uses(facts, spec, request, visitor))
     }
 
     /// Judges a request again that was judged before and is kept as it was to be sent ([`Judged::request`]), so under
     /// the command's original name: a transaction's queue, at EXEC.
     pub fn judge_again<'a>(&'a self, facts: Facts<'_>, request: Request<'a>) -> Verdict<'a> {
-        self.judge_resolved(facts, request, self.table.resolve(request))
+        self.judge_resolved(facts, request, self.find(request))
     }
 
     #[inline]
@@ -339,19 +363,24 @@ impl Policy {
             }
             return Verdict::Deny(Reason::Arity(spec));
         }
-        if let Some(reason) = gate::protected_command(spec) {
+        if let Some(reason) = self.gates.protected_command(spec, facts.local) {
             return Verdict::Deny(reason);
         }
         if let Err(reason) = self.permit(facts, spec, request) {
             return Verdict::Deny(reason);
         }
         let all_powerful = facts.user.is_some_and(User::is_all_powerful);
-        if let Some(reason) = gate::after_acl(spec, request, all_powerful) {
+        if let Some(reason) = self.gates.after_acl(spec, request, all_powerful, facts.local) {
             return Verdict::Deny(match (reason, rejection(spec, request)) {
                 // A script that would not even start.
                 (Reason::Script, Some(rejection)) => Reason::Syntax(spec, rejection),
                 (reason, _) => reason,
             });
+        }
+        if self.marks.is_bounded(spec.id)
+            && let Some(exceeded) = self.gates.exceeded(spec, request)
+        {
+            return Verdict::Deny(Reason::Bound(exceeded));
         }
         Verdict::Allow(Judged::new(request, spec))
     }

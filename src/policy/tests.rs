@@ -16,7 +16,7 @@ fn verdict(policy: &Policy, user: &str, line: &str) -> String {
     let user = (!user.is_empty()).then(|| policy.user(user.as_bytes()).unwrap());
     let request = RequestBuf::from_args(&words(line));
     let mut scratch = RequestBuf::default();
-    let facts = Facts { user: user.map(|user| &**user), database: 0 };
+    let facts = Facts { user: user.map(|user| &**user), database: 0, local: false };
     match policy.judge(facts, request.as_request(), &mut scratch) {
         Verdict::Allow(_) => "Allow".to_owned(),
         Verdict::Deny(reason) => {
@@ -42,7 +42,7 @@ fn databases_are_judged_before_all_else_of_the_acl() {
     ];
     let policy = policy(Version::V7_2, &users, &[]);
     let verdict = |user: &str, database: u32, line: &str| {
-        let facts = Facts { user: Some(policy.user(user.as_bytes()).unwrap()), database };
+        let facts = Facts { user: Some(policy.user(user.as_bytes()).unwrap()), database, local: false };
         let request = RequestBuf::from_args(&words(line));
         let mut scratch = RequestBuf::default();
         match policy.judge(facts, request.as_request(), &mut scratch) {
@@ -367,7 +367,7 @@ proptest! {
         let request = RequestBuf::from_args(&sent);
         let mut scratch = RequestBuf::from_args(&[b"left over"]);
         let user = policy.user(b"u").unwrap();
-        let verdict = policy.judge(Facts { user: Some(user), database: 0 }, request.as_request(), &mut scratch);
+        let verdict = policy.judge(Facts { user: Some(user), database: 0, local: false }, request.as_request(), &mut scratch);
 
         let used = uses.bytes().zip(tail).filter(|(what, _)| *what != b'v');
         let permitted = granted >> shape & 1 == 1
@@ -400,7 +400,7 @@ proptest! {
         let args: Vec<&str> = spec.name.split('|').chain(tail.iter().map(String::as_str)).collect();
         let request = RequestBuf::from_args(&args);
         let mut scratch = RequestBuf::default();
-        let facts = Facts { user: user.map(|user| &**user), database: 0 };
+        let facts = Facts { user: user.map(|user| &**user), database: 0, local: false };
         if let Verdict::Allow(judged) = policy.judge(facts, request.as_request(), &mut scratch) {
             prop_assert_eq!(judged.wire(), request.as_request().wire());
             match user {
@@ -431,7 +431,8 @@ fn no_debug_output_shows_an_argument() {
         for user in ["admin", "app", "none"] {
             let request = RequestBuf::from_args(&words(line));
             let mut scratch = RequestBuf::default();
-            let facts = Facts { user: Some(policy.user(user.as_bytes()).unwrap()), database: 0 };
+            let facts =
+                Facts { user: Some(policy.user(user.as_bytes()).unwrap()), database: 0, local: false };
             let shown = format!("{:?}", policy.judge(facts, request.as_request(), &mut scratch));
             assert!(!shown.contains("hunter2"), "{line}: {shown}");
             if line.starts_with("PUT") && user == "admin" {

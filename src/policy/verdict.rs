@@ -1,5 +1,6 @@
 //! What the policy says of one command: [`Verdict`], the permit [`Judged`], and the [`Reason`] of a refusal.
 
+use super::gate::Exceeded;
 use crate::command::Spec;
 use crate::command::syntax::Rejection;
 use crate::resp::Request;
@@ -56,6 +57,8 @@ impl<'a> Judged<'a> {
 /// Why a command is refused. Log, metrics and the reply share it; [`Reason::reply`](super::Reason::reply) words it.
 #[derive(Clone, Copy, Debug)]
 pub enum Reason<'a> {
+    /// An argument that `commands.bounds` does not allow.
+    Bound(Exceeded),
     /// CLIENT TRACKING with BCAST of a user who is not all-powerful: it tells the names of all keys that change.
     Broadcast,
     /// A channel that the user may not access; which argument it is.
@@ -74,8 +77,9 @@ pub enum Reason<'a> {
     Arity(&'a Spec),
     /// A command that Redis guards by configuration (DEBUG, MODULE).
     ProtectedCommand(&'static str),
-    /// A parameter that Redis guards by configuration (`dir`, `dbfilename`).
-    ProtectedConfig(&'static str),
+    /// A parameter that Redis guards by configuration (`dir`, `dbfilename`), or that is guarded like these; which
+    /// argument it is.
+    ProtectedConfig(usize),
     /// A script or function of a user who is not all-powerful: what it calls could not be judged.
     Script,
     /// SORT with a BY or GET that could reach keys outside the user's patterns; the option's name.
@@ -86,8 +90,8 @@ pub enum Reason<'a> {
     Unauthenticated(Option<&'a Spec>),
     /// Redkeep has no equal for it on shared upstream connections.
     Unavailable(&'a Spec),
-    /// No such command.
+    /// No such command, or one that is renamed or denied.
     UnknownCommand,
-    /// No such subcommand of the container.
+    /// No such subcommand of the container, or one that is denied.
     UnknownSubcommand(&'a Spec),
 }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::gate::Exceeded;
 use super::{Reason, Version};
 use crate::command::Spec;
 use crate::command::syntax::Rejection;
@@ -54,8 +55,15 @@ impl Reason<'_> {
                 name.to_ascii_lowercase()
             )
             .into_bytes(),
-            Reason::ProtectedConfig(parameter) => format!(
-                "ERR CONFIG SET failed (possibly related to argument '{parameter}') - can't set protected config"
+            Reason::ProtectedConfig(index) => {
+                let mut text = b"ERR CONFIG SET failed (possibly related to argument '".to_vec();
+                text.extend_from_slice(echo(request.arg(*index).unwrap_or_default(), usize::MAX));
+                text.extend_from_slice(b"') - can't set protected config");
+                text
+            }
+            Reason::Bound(Exceeded { setting, limit, index }) => format!(
+                "ERR redkeep: argument {index} of '{}' is more than commands.bounds.{setting} allows ({limit})",
+                String::from_utf8_lossy(request.name()).to_ascii_lowercase()
             )
             .into_bytes(),
             Reason::Broadcast => b"NOPERM CLIENT TRACKING with BCAST tells the names of all keys that change, so redkeep \
@@ -183,7 +191,11 @@ fn unknown_subcommand(version: Version, container: &str, request: Request<'_>) -
     text.extend_from_slice(word);
     // Two containers had a text of their own in 5.0.
     let end = if version < Version::V6_0 && matches!(container, "client" | "memory") { "" } else { "." };
-    text.extend_from_slice(format!("'. Try {} HELP{end}", container.to_ascii_uppercase()).as_bytes());
+    // The name by which the client has called it.
+    let name = request.name().to_ascii_uppercase();
+    for part in [b"'. Try ", name.as_slice(), b" HELP", end.as_bytes()] {
+        text.extend_from_slice(part);
+    }
     text
 }
 

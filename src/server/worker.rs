@@ -154,25 +154,26 @@ impl Worker {
     async fn serve(self: Rc<Self>, arrival: Arrival) {
         let Arrival { accepted, tls, listener, id, ticket } = arrival;
         let counted = ticket;
-        let (ends, remote) = match &accepted {
+        let ends = match &accepted {
             Accepted::Tcp(stream, client) => {
                 let local = stream.local_addr().map_or(listener, |address| address.to_string());
-                let (client, fd, remote) = (client.to_string(), stream.as_raw_fd(), !is_loopback(client));
-                (Ends { client, listener: local, fd, unix: false }, remote)
+                let (fd, from_here) = (stream.as_raw_fd(), is_loopback(client));
+                Ends { client: client.to_string(), listener: local, fd, unix: false, local: from_here }
             }
             Accepted::Unix(stream) => {
                 // Redis shows the path of a Unix socket for both ends.
                 let path = format!("{}:0", listener.trim_start_matches("unix:"));
-                (Ends { client: path.clone(), listener: path, fd: stream.as_raw_fd(), unix: true }, false)
+                let fd = stream.as_raw_fd();
+                Ends { client: path.clone(), listener: path, fd, unix: true, local: true }
             }
         };
         let served = match accepted {
             Accepted::Tcp(stream, _) => match tcp(stream) {
-                Ok(stream) => self.secure(stream, tls, id, ends, remote).await,
+                Ok(stream) => self.secure(stream, tls, id, ends).await,
                 Err(error) => Err(error),
             },
             Accepted::Unix(stream) => match unix(stream) {
-                Ok(stream) => self.secure(stream, tls, id, ends, remote).await,
+                Ok(stream) => self.secure(stream, tls, id, ends).await,
                 Err(error) => Err(error),
             },
         };
@@ -188,14 +189,13 @@ impl Worker {
         tls: Option<TlsSlot>,
         id: SessionId,
         ends: Ends,
-        remote: bool,
     ) -> std::io::Result<()> {
         let Some(tls) = tls else {
-            return self.admit(stream, id, ends, remote).await;
+            return self.admit(stream, id, ends).await;
         };
         let handshake = tokio_rustls::TlsAcceptor::from(tls.load()).accept(stream);
         let stream = tokio::time::timeout(self.handshake_timeout, handshake).await??;
-        self.admit(stream, id, ends, remote).await
+        self.admit(stream, id, ends).await
     }
 
     async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
@@ -203,11 +203,10 @@ impl Worker {
         mut stream: S,
         id: SessionId,
         ends: Ends,
-        remote: bool,
     ) -> std::io::Result<()> {
         // Redis asks for the default user's password only, whether that user is on or off.
         let open = self.shared.live.load().user(b"default").is_none_or(|user| user.is_nopass());
-        if self.protected_mode && remote && open {
+        if self.protected_mode && !ends.local && open {
             stream.write_all(PROTECTED).await?;
             return stream.shutdown().await;
         }

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use super::execution::Execution;
 use super::queue::Part;
 use super::replies::Outbox;
-use super::rewrite::{ConfigView, Gathered, Greeting, InfoView, QueueWitness};
+use super::rewrite::{ConfigView, Gathered, Greeting, InfoView, ModuleView, QueueWitness};
 use super::state::State;
 use super::step::Then;
 use super::transaction::Plan;
 use super::{Shared, local};
-use crate::command::flag;
+use crate::command::{Guard, flag};
 use crate::policy::{Judged, Policy};
 use crate::resp::Protocol;
 use crate::upstream::{Expect, Link, Sink, StandIn};
@@ -84,6 +84,10 @@ impl Way<'_> {
                 outbox: self.outbox.clone(),
                 own: local::own_values(&self.shared.users, policy, judged.request()),
                 protocol: state.protocol,
+            }),
+            _ if judged.spec().guard == Guard::ModuleLoad => Rc::new(ModuleView {
+                outbox: self.outbox.clone(),
+                changed: self.shared.pool.on_change().clone(),
             }),
             _ => self.outbox.clone(),
         }

@@ -6,6 +6,7 @@
 //! (`execution.rs`).
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 
@@ -32,7 +33,7 @@ pub struct Queue {
     /// Whether some were not kept.
     pub incomplete: bool,
     /// The gates at MULTI: what they hid or renamed then is not seen in `entries`.
-    pub gates: Gates,
+    pub gates: Arc<Gates>,
     /// Some are not [`Part::Plain`].
     pub own: bool,
     /// One may change the user or the database, which those behind it are judged by at EXEC.

@@ -2,6 +2,7 @@
 //!
 //! - [`ConfigView`]: `CONFIG GET`, without the upstream's credentials and with our own values
 //! - [`InfoView`]: `INFO`, with a section about Redkeep
+//! - [`ModuleView`]: `MODULE LOAD`, after which the upstream has other commands
 //! - [`QueueWitness`]: the replies to queued commands, looked at in passing
 //! - [`Gathered`]: the reply to EXEC, which the session puts together from what the upstream and Redkeep itself answer
 //! - [`Greeting`]: a reply of Redkeep's own in the place of the upstream's
@@ -10,8 +11,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use tokio::sync::Notify;
 
 use super::Outbox;
 use super::local::{OwnValues, append_info, rewrite_config};
@@ -47,6 +50,21 @@ impl Sink for InfoView {
         let mut view = BytesMut::new();
         append_info(reply, &self.section, self.protocol, &mut view);
         self.outbox.deliver(Delivery::Reply(&view));
+    }
+}
+
+/// Has the upstream asked for its commands when it has loaded or unloaded a module.
+pub(super) struct ModuleView {
+    pub(super) outbox: Rc<Outbox>,
+    pub(super) changed: Arc<Notify>,
+}
+
+impl Sink for ModuleView {
+    fn deliver(&self, delivery: Delivery<'_>) {
+        if delivery == Delivery::Reply(b"+OK\r\n") {
+            self.changed.notify_one();
+        }
+        self.outbox.deliver(delivery);
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Ends {
     pub fd: i32,
     /// It came by a Unix socket.
     pub unix: bool,
+    /// The client is on this machine: by a Unix socket, or from a loopback address.
+    pub local: bool,
 }
 
 /// The state of one session.
@@ -262,7 +264,7 @@ impl State {
 
     /// The facts that a verdict needs.
     pub fn facts(&self) -> Facts<'_> {
-        Facts { user: self.user.as_deref(), database: self.db }
+        Facts { user: self.user.as_deref(), database: self.db, local: self.ends.local }
     }
 
     /// Name of the user for texts; empty before a login.

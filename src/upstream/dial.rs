@@ -3,6 +3,7 @@
 //! The credentials are Redkeep's own. They are sent only after the upstream's certificate was verified (`rediss://`),
 //! and no text that leaves this file contains them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::keepalive::keep_alive;
+use super::names::Names;
+use super::scrub::{Scope, scrubbed};
 use crate::acl::Secret;
 use crate::resp::{Protocol, ReplyScanner, RequestBuf, Value, decode, integer};
 
@@ -76,6 +79,8 @@ pub struct Settings {
     pub max_leased: usize,
     /// Time that a command waits for a leased link while all are in use.
     pub lease_timeout: Duration,
+    /// What the upstream calls its commands.
+    pub names: Arc<Names>,
 }
 
 impl Settings {
@@ -93,6 +98,7 @@ impl Settings {
             && self.links_per_worker == other.links_per_worker
             && self.max_leased == other.max_leased
             && self.lease_timeout == other.lease_timeout
+            && self.names == other.names
     }
 }
 
@@ -150,7 +156,7 @@ pub struct Dialled {
 /// See [`DialError`]; nothing of a client has been sent then.
 pub async fn dial(settings: &Settings, key: LinkKey, ask_id: bool) -> Result<Dialled, DialError> {
     let handshake = async {
-        let mut connection = ColdConnection::new(connect(settings).await?);
+        let mut connection = ColdConnection::new(settings).await?;
         authenticate(settings, &mut connection).await?;
         if key.protocol == Protocol::Resp3 {
             connection.expect_ok("HELLO", &[b"HELLO", b"3"]).await?;
@@ -184,7 +190,7 @@ pub(super) async fn authenticate(
     }
 }
 
-pub(super) async fn connect(settings: &Settings) -> Result<Box<dyn Stream>, DialError> {
+async fn connect(settings: &Settings) -> Result<Box<dyn Stream>, DialError> {
     let stream = match &settings.address {
         Address::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await.map_err(DialError::Io)?)),
         Address::Tcp { host, port } => {
@@ -207,22 +213,35 @@ pub(super) async fn connect(settings: &Settings) -> Result<Box<dyn Stream>, Dial
 pub(super) struct ColdConnection {
     stream: Box<dyn Stream>,
     buffer: BytesMut,
+    names: Arc<Names>,
 }
 
 impl ColdConnection {
-    pub(super) fn new(stream: Box<dyn Stream>) -> Self {
-        ColdConnection { stream, buffer: BytesMut::new() }
+    /// Connects, and sends nothing yet.
+    pub(super) async fn new(settings: &Settings) -> Result<Self, DialError> {
+        let stream = connect(settings).await?;
+        Ok(ColdConnection { stream, buffer: BytesMut::new(), names: settings.names.clone() })
     }
 
     /// Sends one command and returns the bytes of its reply.
     pub(super) async fn call_raw(&mut self, args: &[&[u8]]) -> Result<BytesMut, DialError> {
         let request = RequestBuf::from_args(args);
-        self.stream.write_all(request.as_request().wire()).await.map_err(DialError::Io)?;
+        self.stream
+            .write_all(&self.names.written(request.as_request().wire()))
+            .await
+            .map_err(DialError::Io)?;
         self.stream.flush().await.map_err(DialError::Io)?;
         let mut scanner = ReplyScanner::new(MAX_COLD_REPLY_BYTES);
         loop {
             match scanner.scan(&self.buffer) {
-                Ok(Some(frame)) => return Ok(self.buffer.split_to(frame.len)),
+                Ok(Some(frame)) => {
+                    let frame = self.buffer.split_to(frame.len);
+                    // SECURITY: an error is logged.
+                    return Ok(match scrubbed(&frame, &self.names, Scope::Lines) {
+                        Cow::Borrowed(_) => frame,
+                        Cow::Owned(scrubbed) => BytesMut::from(&*scrubbed),
+                    });
+                }
                 Ok(None) if self.buffer.len() <= MAX_COLD_REPLY_BYTES => {}
                 Ok(None) | Err(_) => return Err(DialError::Protocol),
             }

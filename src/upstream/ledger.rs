@@ -3,19 +3,24 @@
 //! INVARIANT: replies are matched to slots by order alone, so any doubt about the order (a surplus reply, a reply to a
 //! request that was not written) is an error, which poisons the link.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 
+use bytes::{Buf, Bytes};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::dial::LinkKey;
 use super::expect::Expect;
+use super::names::{Names, Renamed};
 use super::outgoing::Outgoing;
+use super::scrub::{Scope, View, scope_of};
 use super::sink::Sink;
 use super::stand_in::Standing;
-use crate::command::Affinity;
+use crate::command::{Affinity, Guard};
 use crate::policy::Judged;
 use crate::resp::{Protocol, ReplyKind};
 
@@ -82,6 +87,9 @@ pub(super) struct Inner {
     pub(super) standing: Standing,
     /// The protocol of the frames that come now.
     pub(super) protocol: Protocol,
+    names: Arc<Names>,
+    /// What may be in the reply to EXEC, if the transaction that is open has queued such a command.
+    queued: Option<Scope>,
     pub(super) task: Option<Waker>,
 }
 
@@ -97,7 +105,7 @@ pub(super) struct Slot {
 }
 
 impl Inner {
-    pub(super) fn new(key: LinkKey, permit: Option<Permit>) -> Self {
+    pub(super) fn new(key: LinkKey, permit: Option<Permit>, names: Arc<Names>) -> Self {
         Inner {
             phase: Phase::Connecting,
             permit,
@@ -118,6 +126,8 @@ impl Inner {
             stained: false,
             standing: Standing { key, no_touch: false },
             protocol: key.protocol,
+            names,
+            queued: None,
             task: None,
         }
     }
@@ -134,7 +144,50 @@ impl Inner {
 
     pub(super) fn append(&mut self, wire: &[u8], sink: Rc<dyn Sink>, expect: Expect) {
         self.append_slot(sink, expect, false, false);
-        self.outgoing.copy(wire);
+        self.copy(wire);
+    }
+
+    /// Appends the bytes of a request, under the name that the upstream knows its command by.
+    pub(super) fn copy(&mut self, wire: &[u8]) {
+        match self.names.renamed(wire) {
+            None => self.outgoing.copy(wire),
+            Some(Renamed { name_at, bulk, rest_at }) => {
+                self.outgoing.copy(wire.get(..name_at).unwrap_or_default());
+                self.outgoing.copy(bulk);
+                self.outgoing.copy(wire.get(rest_at..).unwrap_or_default());
+            }
+        }
+    }
+
+    /// The same for a large one, of which nothing but the name is copied.
+    pub(super) fn share(&mut self, mut whole: Bytes) {
+        if let Some(Renamed { name_at, bulk, rest_at }) = self.names.renamed(&whole) {
+            self.outgoing.copy(whole.get(..name_at).unwrap_or_default());
+            self.outgoing.copy(bulk);
+            whole.advance(rest_at.min(whole.len()));
+        }
+        self.outgoing.share(whole);
+    }
+
+    /// Where the reply to a request goes, without names of the upstream's own.
+    pub(super) fn view(&mut self, judged: Judged<'_>, expect: Expect, sink: Rc<dyn Sink>) -> Rc<dyn Sink> {
+        if self.names.is_empty() {
+            return sink;
+        }
+        let name = &*judged.spec().name;
+        let own = scope_of(name, self.names.renamed(judged.wire()).is_some());
+        let inside = match name {
+            "exec" | "multi" => self.queued.take(),
+            _ if expect == Expect::Queued => {
+                self.queued = self.queued.max(own);
+                None
+            }
+            _ => None,
+        };
+        let inside = inside.filter(|_| name == "exec");
+        let Some(scope) = own.max(inside) else { return sink };
+        let (names, passing) = (self.names.clone(), Cell::new(false));
+        Rc::new(View { sink, names, scope, whole: inside.is_some(), passing })
     }
 
     /// Makes the slot of a request whose bytes are appended next.
@@ -159,6 +212,8 @@ impl Inner {
 
     /// Notes what a request on a leased link may leave behind.
     pub(super) fn note_state(&mut self, judged: Judged<'_>, expect: Expect) {
+        // DEBUG may change what its connection is, and how it speaks.
+        self.stained |= judged.spec().guard == Guard::Debug;
         match judged.spec().affinity {
             // EXEC's reply may have such errors inside as [`Inner::answer`] is wary of.
             _ if expect == Expect::Queued => self.stained |= judged.spec().scripting,

@@ -54,7 +54,7 @@ impl Link {
     /// Starts a link that sessions share, and the task that drives it on this worker. `on_dialled` is told of each
     /// attempt to connect whether it succeeded.
     pub fn open(settings: Rc<Settings>, key: LinkKey, on_dialled: impl Fn(bool) + 'static) -> Rc<Link> {
-        Link::new(key, None).start(settings, on_dialled)
+        Link::new(key, None, &settings).start(settings, on_dialled)
     }
 
     /// The same for a link of one session. The permit is given back when the link has ended, or rests.
@@ -64,7 +64,7 @@ impl Link {
         permit: Permit,
         on_dialled: impl Fn(bool) + 'static,
     ) -> Rc<Link> {
-        Link::new(key, Some(permit)).start(settings, on_dialled)
+        Link::new(key, Some(permit), &settings).start(settings, on_dialled)
     }
 
     fn start(self, settings: Rc<Settings>, on_dialled: impl Fn(bool) + 'static) -> Rc<Link> {
@@ -80,12 +80,12 @@ impl Link {
         link
     }
 
-    fn new(key: LinkKey, permit: Option<Permit>) -> Link {
+    fn new(key: LinkKey, permit: Option<Permit>, settings: &Settings) -> Link {
         Link {
             key,
             shared: permit.is_none(),
             retired: Cell::new(false),
-            inner: RefCell::new(Inner::new(key, permit)),
+            inner: RefCell::new(Inner::new(key, permit, settings.names.clone())),
         }
     }
 
@@ -228,21 +228,23 @@ impl Link {
         if inner.permit.is_some() {
             inner.note_state(judged, expect);
         }
+        let view = inner.view(judged, expect, sink.clone());
         if expect.brings_messages() {
-            inner.listener = Some(sink.clone());
-            inner.monitors |= expect == Expect::Monitor;
+            let monitors = expect == Expect::Monitor;
+            inner.listener = Some(if monitors { view.clone() } else { sink });
+            inner.monitors |= monitors;
         }
         let ends_transaction = matches!(expect, Expect::Executed { .. } | Expect::Reply)
             && matches!(&*judged.spec().name, "exec" | "discard" | "unwatch");
         let code = judged.spec().scripting;
         match whole {
             Some(whole) if std::ptr::eq(judged.wire(), &**whole) => {
-                inner.append_slot(sink, expect, ends_transaction, code);
-                inner.outgoing.share(whole.clone());
+                inner.append_slot(view, expect, ends_transaction, code);
+                inner.share(whole.clone());
             }
             _ => {
-                inner.append_slot(sink, expect, ends_transaction, code);
-                inner.outgoing.copy(judged.wire());
+                inner.append_slot(view, expect, ends_transaction, code);
+                inner.copy(judged.wire());
             }
         }
         true
@@ -260,7 +262,7 @@ impl Link {
         }
         (inner.streams, inner.stained) = (true, true);
         inner.listener = Some(sink);
-        inner.outgoing.copy(judged.wire());
+        inner.copy(judged.wire());
         inner.wake();
         true
     }

@@ -66,6 +66,11 @@ impl Pool {
         let _ = self.shared(LinkKey::default(), 0);
     }
 
+    /// To be told when the upstream may have become another one.
+    pub fn on_change(&self) -> &Arc<Notify> {
+        &self.on_up
+    }
+
     /// A shared link in the state of `key`. `session` picks among several of the same key, always the same one for
     /// the same session. `None` if too many databases are in use at once.
     pub fn shared(&self, key: LinkKey, session: u64) -> Option<Rc<Link>> {

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::dial::{ColdConnection, DialError, Settings, authenticate, connect};
+use super::dial::{ColdConnection, DialError, Settings, authenticate};
+use super::names::Names;
 use crate::command::{Reported, reported};
 use crate::policy::{Hello, HelloFrame, Upstream, Version};
 use crate::resp::Value;
@@ -25,6 +26,8 @@ pub struct Probe {
     pub version_text: String,
     /// The upstream's commands.
     pub commands: Vec<Reported>,
+    /// The commands, by their original names, whose names of `upstream.renamed_commands` it does not know.
+    pub misnamed: Vec<String>,
 }
 
 /// Asks the upstream. Takes at most `connect_timeout` twice.
@@ -37,7 +40,7 @@ pub async fn probe(settings: &Settings) -> Result<Probe, DialError> {
 }
 
 async fn ask(settings: &Settings) -> Result<Probe, DialError> {
-    let mut connection = ColdConnection::new(connect(settings).await?);
+    let mut connection = ColdConnection::new(settings).await?;
     authenticate(settings, &mut connection).await?;
     let info = connection.call(&[b"INFO", b"server"]).await?;
     let Value::Bulk(info) = info else {
@@ -52,15 +55,31 @@ async fn ask(settings: &Settings) -> Result<Probe, DialError> {
         return Err(DialError::Refused("COMMAND", describe(&commands)));
     };
     let mut commands = reported::parse(&commands);
+    settings.names.restore(&mut commands);
     // The order is that of a hash table; two answers of one server are to compare equal.
     commands.sort_by(|one, other| one.name.cmp(&other.name));
     for command in &mut commands {
         command.subcommands.sort_by(|one, other| one.name.cmp(&other.name));
     }
+    let misnamed = misnamed(&mut connection, &settings.names).await?;
     let databases = count_databases(&mut connection).await?;
     let hello = ask_hello(&mut connection).await?;
     let facts = Upstream { version, valkey, login_first, databases, hello };
-    Ok(Probe { facts, version_text, commands })
+    Ok(Probe { facts, version_text, commands, misnamed })
+}
+
+/// By `COMMAND INFO`, which has nothing at the place of a command that does not exist.
+async fn misnamed(connection: &mut ColdConnection, names: &Names) -> Result<Vec<String>, DialError> {
+    let asked: Vec<_> = names.in_use().collect();
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let args = [&b"COMMAND"[..], b"INFO"].into_iter().chain(asked.iter().map(|name| name.theirs.as_bytes()));
+    let Value::Array(found) = connection.call(&args.collect::<Vec<_>>()).await? else {
+        return Ok(Vec::new());
+    };
+    let missing = asked.iter().zip(found).filter(|(_, found)| *found == Value::Null);
+    Ok(missing.map(|(name, _)| name.original.to_string()).collect())
 }
 
 /// By `CONFIG GET`; where that is not permitted, the default.

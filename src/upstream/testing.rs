@@ -41,6 +41,7 @@ impl Server {
     /// Settings of links to it.
     pub(crate) fn settings(&self) -> Settings {
         Settings {
+            names: Arc::default(),
             address: Address::Tcp { host: "127.0.0.1".to_owned(), port: self.port },
             tls: None,
             username: None,

@@ -281,7 +281,7 @@ fn check_each_use(user: &User, judged: Judged<'_>) {
 
 fn judged<'a>(user: Option<&str>, request: &'a RequestBuf, scratch: &'a mut RequestBuf) -> Verdict<'a> {
     let user = user.map(|name| &**POLICY.user(name.as_bytes()).unwrap());
-    POLICY.judge(Facts { user, database: 0 }, request.as_request(), scratch)
+    POLICY.judge(Facts { user, database: 0, local: false }, request.as_request(), scratch)
 }
 
 /// Whether the keys are certain, and those that were found.

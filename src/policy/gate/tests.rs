@@ -13,7 +13,7 @@ const USERS: &[(&str, &str)] = &[
 fn outcome(policy: &Policy, user: &str, line: &str) -> String {
     let request = RequestBuf::from_args(&words(line));
     let mut scratch = RequestBuf::default();
-    let facts = Facts { user: Some(policy.user(user.as_bytes()).unwrap()), database: 0 };
+    let facts = Facts { user: Some(policy.user(user.as_bytes()).unwrap()), database: 0, local: false };
     let bytes = match policy.judge(facts, request.as_request(), &mut scratch) {
         Verdict::Allow(judged) => judged.wire().to_vec(),
         Verdict::Deny(reason) => reason.reply(policy.version(), user.as_bytes(), request.as_request()),

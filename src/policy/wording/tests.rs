@@ -66,9 +66,9 @@ fn every_reason_has_the_words_of_its_version() {
         (Reason::ProtectedCommand("DEBUG"), "DEBUG SLEEP 0", guarded("DEBUG", "debug")),
         (Reason::ProtectedCommand("MODULE"), "MODULE LOAD x", guarded("MODULE", "module")),
         (
-            Reason::ProtectedConfig("dir"),
+            Reason::ProtectedConfig(2),
             "CONFIG SET DIR x",
-            same("ERR CONFIG SET failed (possibly related to argument 'dir') - can't set protected config"),
+            same("ERR CONFIG SET failed (possibly related to argument 'DIR') - can't set protected config"),
         ),
         (
             Reason::SortPattern("BY"),

@@ -93,9 +93,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let worker = worker.clone();
-    let ends = Ends { client: "test".to_owned(), listener: "test".to_owned(), fd: 0, unix: false };
+    let ends =
+        Ends { client: "test".to_owned(), listener: "test".to_owned(), fd: 0, unix: false, local: true };
     tokio::task::spawn_local(async move {
-        worker.admit(stream, SessionId(id), ends, false).await.unwrap();
+        worker.admit(stream, SessionId(id), ends).await.unwrap();
     })
 }
 

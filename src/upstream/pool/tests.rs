@@ -36,7 +36,7 @@ async fn told(witness: &Witness) -> String {
 
 fn get(link: &Link, policy: &Policy, key: &str, sink: Rc<dyn Sink>) {
     let request = RequestBuf::from_args(&["GET", key]);
-    let facts = Facts { user: Some(policy.user(b"app").unwrap()), database: 0 };
+    let facts = Facts { user: Some(policy.user(b"app").unwrap()), database: 0, local: false };
     let mut scratch = RequestBuf::default();
     let Verdict::Allow(judged) = policy.judge(facts, request.as_request(), &mut scratch) else {
         panic!("refused")
