@@ -119,7 +119,11 @@ pub(super) fn renames(reader: &mut Reader, section: &mut Section<'_>, name: &'st
 /// The new name of `command`. SECURITY: a new name is hard to guess on purpose, so it is not shown.
 fn alias(reader: &mut Reader, entry: Entry<'_>, command: &str) -> Option<Located<String>> {
     if entry.node.is_null() {
-        let text = format!("command {} has no new name; write `\"\"` to disable it", quoted(command));
+        let instead = match entry.name {
+            "rename" => "write `\"\"` to disable it",
+            _ => "write `\"\"` if the upstream has disabled it",
+        };
+        let text = format!("command {} has no new name; {instead}", quoted(command));
         reader.problem(entry.at, text);
         return None;
     }

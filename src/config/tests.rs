@@ -1,6 +1,7 @@
 //! The configuration as a whole. The deliberately broken ones are files in tests/config/broken.
 
 use super::*;
+use crate::policy::{Bounds, Enabled, Switches};
 use crate::server::Bind;
 use crate::server::tls::AuthClients;
 use std::fmt::Write as _;
@@ -444,4 +445,26 @@ proptest::proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_holds_for_everyone_is_read_as_it_is_written() {
+    let gates = config(&format!("{SMALL}{SMALL_ACL}")).gates;
+    assert_eq!(gates.switches, Switches::default());
+    assert_eq!(gates.bounds, Bounds::default());
+    assert!(gates.deny.is_empty() && gates.protected_configs.is_empty());
+    let written = config(&format!(
+        "{SMALL}{SMALL_ACL}enable_debug_command: local\nenable_module_command: true\nenable_protected_configs: no\n\
+         commands:\n  deny: [FLUSHALL, '@dangerous']\n  protected_configs: [save]\n  \
+         bounds: {{ max_count: 7, max_pattern_bytes: 1kb, max_offset_bytes: 1mb }}\n"
+    ));
+    let GateSettings { deny, protected_configs, bounds, switches } = written.gates;
+    let texts = |list: &[Located<String>]| list.iter().map(|name| name.value.clone()).collect::<Vec<_>>();
+    assert_eq!(texts(&deny), ["FLUSHALL", "@dangerous"]);
+    assert_eq!(texts(&protected_configs), ["save"]);
+    let expected =
+        Bounds { max_count: Some(7), max_pattern_bytes: Some(1024), max_offset_bytes: Some(1024 * 1024) };
+    assert_eq!(bounds, expected);
+    let Switches { debug, module, protected_configs } = switches;
+    assert_eq!((debug, module, protected_configs), (Enabled::Local, Enabled::Yes, Enabled::No));
 }

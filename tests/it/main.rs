@@ -18,6 +18,7 @@
 //! - `explain`: `redkeep explain`, its suggestions tried on a real Redis
 //! - `failure`: upstream killed, restarted, hung
 //! - `faults`: the fault matrix
+//! - `gates`: `commands.deny`, `commands.bounds`, and the guards of DEBUG, MODULE and CONFIG SET
 //! - `large_values`: 512 MiB, a million arguments: bounded memory, nobody stalled
 //! - `legacy`: an upstream with a password, without ACL files, with renamed commands
 //! - `limits`: clients that misbehave
@@ -26,6 +27,7 @@
 //! - `pubsub`: subscriptions compared with a real Redis; revoked, flooded, cut off
 //! - `queued`: what Redkeep answers itself, inside MULTI and on links of a session's own
 //! - `reload`: SIGHUP
+//! - `renamed`: upstreams that have renamed nearly every command themselves
 //! - `replay`: thousands of sequences over all types of data, on a direct connection and through the proxy
 //! - `replication`: a real replica that follows the upstream through the proxy
 //! - `syntax`: requests that Redis does not understand, in its words
@@ -60,6 +62,7 @@ mod executed;
 mod explain;
 mod failure;
 mod faults;
+mod gates;
 mod large_values;
 mod leak;
 mod leases;
@@ -72,6 +75,7 @@ mod pause;
 mod pubsub;
 mod queued;
 mod reload;
+mod renamed;
 mod replay;
 mod replication;
 mod support;

@@ -210,3 +210,6 @@ fn number(text: &[u8]) -> Option<i64> {
     let text = text.split(|byte| *byte == 0).next()?;
     std::str::from_utf8(text).ok()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

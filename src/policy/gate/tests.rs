@@ -11,14 +11,33 @@ const USERS: &[(&str, &str)] = &[
 
 /// The bytes that would be forwarded, or the error text, both escaped.
 fn outcome(policy: &Policy, user: &str, line: &str) -> String {
+    outcome_from(false, policy, user, line)
+}
+
+/// The same for a client on this machine, or not.
+fn outcome_from(local: bool, policy: &Policy, user: &str, line: &str) -> String {
     let request = RequestBuf::from_args(&words(line));
     let mut scratch = RequestBuf::default();
-    let facts = Facts { user: Some(policy.user(user.as_bytes()).unwrap()), database: 0, local: false };
+    let facts = Facts { user: Some(policy.user(user.as_bytes()).unwrap()), database: 0, local };
     let bytes = match policy.judge(facts, request.as_request(), &mut scratch) {
         Verdict::Allow(judged) => judged.wire().to_vec(),
         Verdict::Deny(reason) => reason.reply(policy.version(), user.as_bytes(), request.as_request()),
     };
     bytes.escape_ascii().to_string()
+}
+
+/// A policy with gates that `change` makes of none.
+fn gated(version: Version, change: impl FnOnce(Gates, &CommandTable) -> Gates) -> Policy {
+    let known = policy(version, USERS, &[]);
+    let table = known.table().clone();
+    let gates = change(Gates::default(), &table);
+    let users = known.users().into_iter().map(|user| (**user).clone()).collect();
+    Policy::new(known.upstream().cloned(), table, gates, users)
+}
+
+fn denying(version: Version, names: &[&str]) -> Policy {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    gated(version, |gates, table| gates.with_denied(&names, table).unwrap())
 }
 
 fn wire(line: &str) -> String {
@@ -34,7 +53,7 @@ fn a_renamed_command_is_called_by_its_alias_alone() {
     for (line, expected) in [
         ("Keep_7F GET maxmemory", wire("config GET maxmemory")),
         ("keep_7f get maxmemory", wire("config get maxmemory")),
-        ("KEEP_7F NOSUCH", "ERR unknown subcommand \\'NOSUCH\\'. Try CONFIG HELP.".to_owned()),
+        ("KEEP_7F NOSUCH", "ERR unknown subcommand \\'NOSUCH\\'. Try KEEP_7F HELP.".to_owned()),
         (
             "CONFIG GET x",
             "ERR unknown command \\'CONFIG\\', with args beginning with: \\'GET\\' \\'x\\' ".to_owned(),
@@ -118,7 +137,184 @@ fn an_alias_that_the_cross_protocol_guard_takes_is_refused() {
     }
 }
 
+// === commands.deny ===
+
+#[test]
+fn what_is_denied_does_not_exist_for_anybody() {
+    let policy = denying(Version::V7_0, &["FLUSHALL", "Config|Set", "@scripting", "acl", "mod.cmd"]);
+    let unknown = |text: &str| format!("ERR unknown {text}");
+    for (line, expected) in [
+        ("FLUSHALL", unknown("command \\'FLUSHALL\\', with args beginning with: ")),
+        ("flushall ASYNC", unknown("command \\'flushall\\', with args beginning with: \\'ASYNC\\' ")),
+        // No number of arguments and no right is asked for.
+        (
+            "FLUSHALL a b c",
+            unknown("command \\'FLUSHALL\\', with args beginning with: \\'a\\' \\'b\\' \\'c\\' "),
+        ),
+        ("CONFIG SET maxmemory 1", unknown("subcommand \\'SET\\'. Try CONFIG HELP.")),
+        ("config sEt", unknown("subcommand \\'sEt\\'. Try CONFIG HELP.")),
+        ("EVAL x 0", unknown("command \\'EVAL\\', with args beginning with: \\'x\\' \\'0\\' ")),
+        ("FUNCTION LIST", unknown("subcommand \\'LIST\\'. Try FUNCTION HELP.")),
+        ("ACL WHOAMI", unknown("command \\'ACL\\', with args beginning with: \\'WHOAMI\\' ")),
+        ("acl nosuch", unknown("command \\'acl\\', with args beginning with: \\'nosuch\\' ")),
+        ("ACL", unknown("command \\'ACL\\', with args beginning with: ")),
+        ("CONFIG GET x", wire("CONFIG GET x")),
+        ("DBSIZE", wire("DBSIZE")),
+        // Another name, of which Redis shows what is before the NUL.
+        ("FLUSHALL\0", unknown("command \\'FLUSHALL\\', with args beginning with: ")),
+        ("CONFIG SET\0 maxmemory 1", unknown("subcommand \\'SET\\'. Try CONFIG HELP.")),
+        ("config|set x y", unknown("command \\'config|set\\', with args beginning with: \\'x\\' \\'y\\' ")),
+    ] {
+        for user in ["admin", "half"] {
+            assert_eq!(outcome(&policy, user, line), expected, "{user}: {line:?}");
+        }
+    }
+}
+
+/// As the servers themselves, which looked for subcommands after login and ACL.
+#[test]
+fn a_denied_subcommand_is_worded_as_the_upstreams_version_does() {
+    let policy = denying(Version { major: 6, minor: 2 }, &["CONFIG|SET"]);
+    assert_eq!(
+        outcome(&policy, "admin", "CONFIG SET maxmemory 1"),
+        "ERR Unknown subcommand or wrong number of arguments for \\'SET\\'. Try CONFIG HELP."
+    );
+}
+
+#[test]
+fn a_denied_category_takes_away_what_it_has_on_that_upstream() {
+    let policy = denying(Version::V7_0, &["@DANGEROUS"]);
+    let table = policy.table();
+    let dangerous = table.category(b"dangerous").unwrap();
+    let mut seen = 0;
+    for spec in table.specs().iter().filter(|spec| !spec.is_container()) {
+        let mut args: Vec<&str> = spec.name.split('|').collect();
+        args.resize(args.len().max(usize::from(spec.arity.unsigned_abs())), "1");
+        let got = outcome(&policy, "admin", &args.join(" "));
+        let denied = spec.categories.intersects(dangerous.0);
+        assert_eq!(got.starts_with("ERR unknown "), denied, "{}: {got}", spec.name);
+        seen += usize::from(denied);
+    }
+    assert!(seen >= 50, "{seen}");
+    // Fitted to an upstream that puts another command into the category.
+    let reported = |name: &str, categories: &[&str]| crate::command::Reported {
+        name: name.to_owned(),
+        arity: -2,
+        flags: Default::default(),
+        categories: Some(categories.iter().map(|name| (*name).to_owned()).collect()),
+        keys: Some(Vec::new()),
+        subcommands: Vec::new(),
+    };
+    let theirs =
+        [reported("mod.bad", &["dangerous"]), reported("mod.good", &["slow"]), reported("ping", &["fast"])];
+    let fitted = table.fitted(&theirs);
+    let users = policy.users().into_iter().map(|user| (**user).clone()).collect();
+    let policy = Policy::new(policy.upstream().cloned(), fitted, (**policy.gates()).clone(), users);
+    assert!(outcome(&policy, "admin", "MOD.BAD x").starts_with("ERR unknown command"));
+    assert_eq!(outcome(&policy, "admin", "MOD.GOOD x"), wire("MOD.GOOD x"));
+}
+
+#[test]
+fn no_alias_leads_to_what_is_denied() {
+    let table = CommandTable::builtin();
+    let gates = gates(&[("FLUSHALL", "wipe"), ("CONFIG", "cfg")], &table).unwrap();
+    let gates = gates.with_denied(&["flushall".to_owned(), "config|set".to_owned()], &table).unwrap();
+    let known = policy(Version::V7_0, USERS, &[]);
+    let users = known.users().into_iter().map(|user| (**user).clone()).collect();
+    let policy = Policy::new(known.upstream().cloned(), table, gates, users);
+    for (line, expected) in [
+        ("wipe", "ERR unknown command \\'wipe\\', with args beginning with: "),
+        ("FLUSHALL", "ERR unknown command \\'FLUSHALL\\', with args beginning with: "),
+        ("cfg SET dir /", "ERR unknown subcommand \\'SET\\'. Try CFG HELP."),
+        ("cfg GET dir", "*3\\r\\n$6\\r\\nconfig\\r\\n$3\\r\\nGET\\r\\n$3\\r\\ndir\\r\\n"),
+    ] {
+        assert_eq!(outcome(&policy, "admin", line), expected, "{line}");
+    }
+}
+
+#[test]
+fn names_that_nobody_can_deny_are_all_reported() {
+    let table = CommandTable::builtin();
+    let names = [
+        "GET",
+        "NOSUCH",
+        "@nosuch",
+        "CONFIG|NOSUCH",
+        "",
+        "@",
+        "CONFIG SET",
+        "GRAPH.QUERY",
+        "@all",
+        "@search",
+    ];
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let errors = Gates::default().with_denied(&names, &table).unwrap_err();
+    let places: Vec<usize> = errors.iter().map(|(place, _)| *place).collect();
+    assert_eq!(places, [1, 2, 3, 4, 5, 6, 8]);
+    assert_eq!(errors[0].1, "no such command `NOSUCH`");
+    assert_eq!(errors[1].1, "no such category `@nosuch`");
+}
+
 // === guards ===
+
+#[test]
+fn guards_open_for_everyone_or_for_clients_on_this_machine() {
+    const MODULES: [&str; 3] = ["MODULE LOAD x", "module loadex x", "MODULE UNLOAD x"];
+    let lines = MODULES.into_iter().chain([
+        "DEBUG SLEEP 0",
+        "debug OBJECT k",
+        "CONFIG SET dir /",
+        "CONFIG SET a b DBFILENAME x",
+    ]);
+    for line in lines {
+        for (enabled, elsewhere, here) in
+            [(Enabled::No, false, false), (Enabled::Local, false, true), (Enabled::Yes, true, true)]
+        {
+            let mut switches = Switches::default();
+            match line.split(' ').next().unwrap() {
+                "CONFIG" => switches.protected_configs = enabled,
+                "DEBUG" | "debug" => switches.debug = enabled,
+                _ => switches.module = enabled,
+            }
+            let policy = gated(Version::V7_0, |gates, _| gates.with_switches(switches));
+            for (local, allowed) in [(false, elsewhere), (true, here)] {
+                let got = outcome_from(local, &policy, "admin", line);
+                assert_eq!(got == wire(line), allowed, "{line} {enabled:?} local: {local}: {got}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_open_guard_leaves_the_acl_and_the_other_guards_shut() {
+    let switches = Switches { debug: Enabled::Yes, ..Switches::default() };
+    let policy = gated(Version::V7_0, |gates, _| gates.with_switches(switches));
+    assert!(outcome_from(true, &policy, "cmds", "DEBUG SLEEP 0").starts_with("NOPERM "));
+    for line in ["MODULE LOAD x", "CONFIG SET dir /"] {
+        assert!(outcome_from(true, &policy, "admin", line).starts_with("ERR "), "{line}");
+    }
+    let all = Switches { debug: Enabled::Yes, module: Enabled::Yes, protected_configs: Enabled::Yes };
+    let policy = gated(Version::V7_0, |gates, _| gates.with_switches(all));
+    let got = outcome_from(true, &policy, "admin", "CONFIG SET masterauth x");
+    assert!(got.starts_with("NOPERM the upstream"), "{got}");
+}
+
+#[test]
+fn more_parameters_can_be_protected_and_redis_own_always_are() {
+    let policy = gated(Version::V7_0, |gates, _| gates.with_protected_configs(["MaxMemory", "save"]));
+    for (line, protected) in [
+        ("CONFIG SET maxmemory 1", true),
+        ("CONFIG SET timeout 1 SAVE x", true),
+        ("CONFIG SET maxmemory\0 1", true),
+        ("CONFIG SET dir /", true),
+        ("CONFIG SET maxmemory-policy x", false),
+        ("CONFIG SET timeout save", false),
+        ("CONFIG GET maxmemory", false),
+    ] {
+        let got = outcome(&policy, "admin", line);
+        assert_eq!(got.contains("can\\'t set protected config"), protected, "{line:?}: {got}");
+    }
+}
 
 #[test]
 fn protected_and_credential_parameters_are_found_wherever_they_stand() {
