@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use crate::acl::explain::{Finding, Said, Used, is_printable};
 use crate::acl::{SortOption, User};
-use crate::command::{Access, Affinity, Spec};
+use crate::command::{Access, Affinity, Fence, Spec, View};
 use crate::config::{Plan, nearest_name};
 use crate::policy::{Enabled, Exceeded, Explanation, Naming, Policy, Reason, Version};
 use crate::resp::{Request, RequestBuf};
@@ -196,12 +196,28 @@ impl Page<'_> {
         let text = match (self.explanation.gate, self.explanation.denied) {
             (Some(gate), _) => self.gate(gate),
             (None, Some(reason @ (Reason::Broadcast | Reason::Script))) => self.gate(reason),
+            (None, Some(reason @ (Reason::Fenced(_) | Reason::FencedChannel(_)))) => self.gate(reason),
+            (None, None) => return self.fence(out),
             _ => None,
         };
         match text {
             Some(text) => row(out, "gate", text),
             None => Ok(()),
         }
+    }
+
+    /// What the user's key fence leaves of what is allowed.
+    fn fence(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(spec) = self.explanation.spec.filter(|_| self.policy.fences(self.user)) else {
+            return Ok(());
+        };
+        let text = match spec.fence {
+            Fence::Filtered(View::Info) => "the reply comes without what counts keys",
+            Fence::Filtered(_) => "the reply tells of keys that the user's patterns match, not of others",
+            Fence::Listens => "messages that tell of keys outside the user's patterns do not come",
+            Fence::Closed | Fence::Open => return Ok(()),
+        };
+        row(out, "fence", text)
     }
 
     /// Why a gate is shut, and what could open it. `None` for what is no gate.
@@ -215,7 +231,9 @@ impl Page<'_> {
                 "`commands.bounds` in the configuration allows {limit} at most for argument {index} (`{setting}`)"
             ),
             Reason::Broadcast => {
-                "BCAST tells the names of all keys that change, so only users with +@all ~* &* may use it".to_owned()
+                "BCAST tells the names of all keys that change, so only users with +@all ~* &* may use it, and those with \
+                 a key fence (`fence: yes`), to whom it tells of their own keys only"
+                    .to_owned()
             }
             Reason::CredentialConfig => {
                 "the upstream's credentials are for nobody; name other parameters, without a pattern".to_owned()
@@ -233,6 +251,15 @@ impl Page<'_> {
                 "CONFIG SET of {} is refused to {}",
                 quoted(self.request.arg(index).unwrap_or_default()),
                 refused_by("enable_protected_configs", self.policy.gates().switches().protected_configs)
+            ),
+            Reason::Fenced(_) => {
+                "the user's key fence (`fence` in `acl` or `users`) denies what is not bound to the user's key patterns; \
+                 it lets users with ~* pass"
+                    .to_owned()
+            }
+            Reason::FencedChannel(index) => format!(
+                "argument {index} is a channel that tells of a key outside the user's patterns, and the user has a key \
+                 fence (`fence` in `acl` or `users`)"
             ),
             Reason::Script => {
                 "what a script calls cannot be judged, so only users with +@all ~* &* run scripts".to_owned()

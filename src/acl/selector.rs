@@ -152,6 +152,16 @@ impl Selector {
             || self.keys.iter().any(|pattern| pattern.access.contains(needed) && pattern.glob.matches(key))
     }
 
+    /// Whether some pattern for keys matches this one, in this database (`None` for any).
+    pub(super) fn sees_key(&self, key: &[u8], database: Option<u32>) -> bool {
+        database.is_none_or(|number| self.has_database(number)) && self.has_key(key, Access::ANY)
+    }
+
+    /// Whether no key of any database is outside the patterns.
+    pub(super) fn has_all_keys(&self) -> bool {
+        self.all_keys && self.all_databases
+    }
+
     pub(super) fn has_database(&self, number: u32) -> bool {
         self.all_databases || self.databases.binary_search(&number).is_ok()
     }

@@ -196,6 +196,22 @@ impl User {
             || self.selectors.iter().any(|selector| selector.has_channel(channel, pattern))
     }
 
+    /// Whether the user may do anything at all with this key of this database (`None` for any): whether a pattern of the
+    /// root permissions or of a selector matches it. Allocates nothing; O(patterns).
+    pub fn sees_key(&self, key: &[u8], database: Option<u32>) -> bool {
+        self.sets().any(|set| set.sees_key(key, database))
+    }
+
+    /// Whether whatever the user may do, it may do with all keys of all databases (`~* alldbs`).
+    pub fn has_all_keys(&self) -> bool {
+        self.all_powerful || self.sets().all(Selector::has_all_keys)
+    }
+
+    /// The root permissions and the selectors.
+    fn sets(&self) -> impl Iterator<Item = &Selector> {
+        std::iter::once(&self.root).chain(&self.selectors)
+    }
+
     /// Whether the root permissions allow every command, key, channel and database (`+@all ~* &* alldbs`).
     pub fn is_all_powerful(&self) -> bool {
         self.all_powerful
@@ -203,8 +219,7 @@ impl User {
 
     /// Whether some permissions of the user are for some databases only.
     pub fn has_database_rules(&self) -> bool {
-        let sets = std::iter::once(&self.root).chain(&self.selectors);
-        sets.into_iter().any(|set| !set.has_all_databases())
+        self.sets().any(|set| !set.has_all_databases())
     }
 
     /// The name, without white space and NUL.

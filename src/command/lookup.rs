@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use super::category::{self, CategoryNames};
 use super::databases;
+use super::fence::Fence;
 use super::members::Members;
 use super::names::{MAX_NAME_BYTES, Names};
 use super::spec::{Affinity, Categories, Channels, CommandId, Flags, Guard, KeySpec, Spec, flag};
@@ -208,6 +209,7 @@ impl CommandTable {
             channels: row.channels,
             affinity: row.affinity,
             guard: Guard::None,
+            fence: Fence::Closed,
             parent,
             subcommands: Vec::new(),
         });
@@ -308,6 +310,7 @@ impl CommandTable {
             channels: Channels::None,
             affinity,
             guard: Guard::None,
+            fence: Fence::Closed,
             parent,
             subcommands: Vec::new(),
         })
@@ -318,6 +321,7 @@ impl CommandTable {
         let id = CommandId(u16::try_from(self.specs.len()).ok()?);
         spec.id = id;
         spec.guard = Guard::of(&spec.name);
+        spec.fence = Fence::of(&spec);
         self.names.insert(&spec, &self.specs)?;
         let container = spec.parent.and_then(|parent| self.specs.get_mut(parent.index()));
         self.members.add(&spec, container.as_deref());

@@ -1,6 +1,7 @@
 //! What Redis commands are.
 pub mod category;
 pub mod databases;
+mod fence;
 pub mod keys;
 mod lookup;
 mod members;
@@ -11,6 +12,7 @@ mod spec;
 pub mod syntax;
 mod table;
 
+pub use fence::{Fence, View};
 pub use lookup::{CommandTable, Reported, Resolution};
 pub use spec::{
     Access, Affinity, Begin, Categories, Channels, CommandId, Databases, Find, Flags, Guard, KeySpec,

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use super::Fence;
+
 /// A dense number of a command or subcommand in one [`CommandTable`](super::CommandTable): an index for bitmaps.
 /// Numbers of different tables must not be mixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -297,6 +299,8 @@ pub struct Spec {
     pub affinity: Affinity,
     /// What guards it beyond the ACL; follows from the name.
     pub guard: Guard,
+    /// How it reaches keys that it does not name.
+    pub fence: Fence,
     /// The container, for a subcommand.
     pub parent: Option<CommandId>,
     /// The subcommands, for a container.

@@ -22,6 +22,8 @@ pub(super) struct Access {
     pub all_channels: bool,
     /// Length of the ACL log.
     pub log_max_len: usize,
+    /// Whether users have a key fence, unless their conditions say otherwise.
+    pub fence: bool,
 }
 
 /// Reads `acl` and `users`. Neither of them at all is a problem and not an open door: whoever wants a proxy that asks
@@ -29,7 +31,7 @@ pub(super) struct Access {
 pub(super) fn access(reader: &mut Reader, top: &mut Section<'_>) -> Option<Access> {
     let problems_before = reader.problem_count();
     let acl = top.take("acl");
-    let Acl { file, requirepass, all_channels, log_max_len } =
+    let Acl { file, requirepass, all_channels, log_max_len, fence } =
         acl.and_then(|entry| reader.section(entry, self::acl)).unwrap_or_default();
     let users_entry = top.take("users");
     let users = users_entry.and_then(|entry| users::users(reader, entry, file.as_ref()));
@@ -48,7 +50,7 @@ pub(super) fn access(reader: &mut Reader, top: &mut Section<'_>) -> Option<Acces
             return None;
         }
     };
-    Some(Access { users, conditions, requirepass, all_channels, log_max_len })
+    Some(Access { users, conditions, requirepass, all_channels, log_max_len, fence })
 }
 
 /// The section `acl`.
@@ -57,12 +59,19 @@ struct Acl {
     requirepass: Option<Located<SecretSource>>,
     all_channels: bool,
     log_max_len: usize,
+    fence: bool,
 }
 
 impl Default for Acl {
     /// As Redis 7.0 has it.
     fn default() -> Self {
-        Acl { file: None, requirepass: None, all_channels: false, log_max_len: DEFAULT_LOG_MAX_LEN }
+        Acl {
+            file: None,
+            requirepass: None,
+            all_channels: false,
+            log_max_len: DEFAULT_LOG_MAX_LEN,
+            fence: false,
+        }
     }
 }
 
@@ -74,5 +83,6 @@ fn acl(reader: &mut Reader, section: &mut Section<'_>) -> Acl {
         all_channels: reader
             .parse_or(section, "pubsub_default", false, |text| values::choice(text, &CHOICES)),
         log_max_len: reader.number(section, "log_max_len", DEFAULT_LOG_MAX_LEN, 0..=MAX_LOG_MAX_LEN),
+        fence: reader.parse_or(section, "fence", false, values::switch),
     }
 }

@@ -53,7 +53,7 @@ impl Plan {
         let requirepass =
             config.requirepass.as_ref().and_then(|source| read_hash(source, &config, &mut problems));
         let users = with_default(users, requirepass.as_ref(), defaults, &table);
-        let conditions = read_conditions(&config, &users, &mut problems);
+        let conditions = read_conditions(&config, &users, &mut problems).with_fence(config.fence);
         let gates = gates::compile(&config, &table, &mut problems);
         let names = gates::upstream_names(&config, &table, &mut problems);
         let upstream = names.and_then(|names| read_upstream(&config, names, &mut problems));

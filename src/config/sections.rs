@@ -44,6 +44,7 @@ pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -
             requirepass: access.requirepass,
             all_channels: access.all_channels,
             log_max_len: access.log_max_len,
+            fence: access.fence,
             rename,
             gates,
             workers,

@@ -33,6 +33,8 @@ pub struct Config {
     pub all_channels: bool,
     /// `acl.log_max_len`, default 128: entries of the ACL log.
     pub log_max_len: usize,
+    /// `acl.fence`, default no: whether users have a key fence, unless their conditions say otherwise.
+    pub fence: bool,
     /// `commands.rename` in the order of the file; no command and no alias twice, in whatever case.
     pub rename: Vec<Rename>,
     /// The rest of `commands`, and the `enable_…` keys.

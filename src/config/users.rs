@@ -86,7 +86,13 @@ fn user(
 
 /// What must hold for the user beside its rules.
 fn conditions(reader: &mut Reader, section: &mut Section<'_>) -> Conditions {
-    Conditions { networks: networks(reader, section) }
+    Conditions {
+        networks: networks(reader, section),
+        fence: section
+            .take("fence")
+            .and_then(|entry| reader.parse(entry, values::switch))
+            .map(|fence| fence.value),
+    }
 }
 
 /// `allow_from` and `deny_from` of a user or a listener.

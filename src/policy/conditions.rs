@@ -9,6 +9,8 @@ use super::Networks;
 pub struct Conditions {
     /// From where it may log in.
     pub networks: Networks,
+    /// Whether a key fence holds for it; `None`: as for users without a word about it.
+    pub fence: Option<bool>,
 }
 
 /// The conditions of all users who have any, by name. They outlive the user: one of the same name that `ACL SETUSER` makes
@@ -17,9 +19,21 @@ pub struct Conditions {
 pub struct ConditionsByUser {
     by_name: HashMap<Box<[u8]>, Conditions>,
     none: Conditions,
+    fence: bool,
 }
 
 impl ConditionsByUser {
+    /// The same, with a key fence for all users whose conditions do not say otherwise.
+    #[must_use]
+    pub fn with_fence(self, fence: bool) -> Self {
+        ConditionsByUser { fence, ..self }
+    }
+
+    /// Whether a key fence is asked for the user `name`.
+    pub fn fences(&self, name: &[u8]) -> bool {
+        self.of(name).fence.unwrap_or(self.fence)
+    }
+
     /// Those of the user `name`.
     pub fn of(&self, name: &[u8]) -> &Conditions {
         self.by_name.get(name).unwrap_or(&self.none)
@@ -28,6 +42,6 @@ impl ConditionsByUser {
 
 impl FromIterator<(Box<[u8]>, Conditions)> for ConditionsByUser {
     fn from_iter<I: IntoIterator<Item = (Box<[u8]>, Conditions)>>(users: I) -> Self {
-        ConditionsByUser { by_name: users.into_iter().collect(), none: Conditions::default() }
+        ConditionsByUser { by_name: users.into_iter().collect(), none: Conditions::default(), fence: false }
     }
 }

@@ -222,6 +222,7 @@ fn asks_rules(reason: Reason<'_>) -> bool {
         Reason::SortPattern(_) | Reason::Syntax(..) => true,
         Reason::Bound(_) | Reason::CredentialConfig | Reason::ProtectedConfig(_) => true,
         Reason::Broadcast | Reason::Script | Reason::Unavailable(_) => true,
+        Reason::Fenced(_) | Reason::FencedChannel(_) => true,
         Reason::Arity(_) | Reason::CrossProtocol | Reason::ProtectedCommand(_) => false,
         Reason::Unauthenticated(_) | Reason::UnknownCommand | Reason::UnknownSubcommand(_) => false,
     }

@@ -10,6 +10,7 @@
 mod conditions;
 mod explain;
 mod facts;
+mod fence;
 mod gate;
 mod live;
 mod networks;
@@ -22,6 +23,7 @@ mod wording;
 pub use conditions::{Conditions, ConditionsByUser};
 pub use explain::{Explanation, Naming, Suggestion};
 pub use facts::{Hello, HelloFrame, Upstream};
+pub use fence::KeyEvent;
 pub use gate::{Bounds, CREDENTIALS, Enabled, Exceeded, Gates, Rename, Switches, broadcasts, is_credential};
 pub use live::Live;
 pub use networks::Networks;
@@ -36,7 +38,7 @@ use crate::acl::{self, Denial, Dialect, SortOption, Unclear, Use, User, Visitor}
 use crate::command::databases::{Database, for_each_database};
 use crate::command::keys::{SortPattern, for_each_channel, for_each_key, sort_pattern};
 use crate::command::syntax::rejection;
-use crate::command::{CommandTable, Resolution, Spec, flag};
+use crate::command::{CommandTable, Fence, Resolution, Spec, flag};
 use crate::resp::{Request, RequestBuf};
 
 use gate::{Marks, Named};
@@ -370,7 +372,13 @@ impl Policy {
             return Verdict::Deny(reason);
         }
         let all_powerful = facts.user.is_some_and(User::is_all_powerful);
-        if let Some(reason) = self.gates.after_acl(spec, request, all_powerful, facts.local) {
+        // What tracking tells is filtered behind a fence, so it may tell of all keys.
+        let filtered = |reason: &Reason<'_>| {
+            matches!(reason, Reason::Broadcast) && facts.user.is_some_and(|user| self.fences(user))
+        };
+        if let Some(reason) =
+            self.gates.after_acl(spec, request, all_powerful, facts.local).filter(|reason| !filtered(reason))
+        {
             return Verdict::Deny(match (reason, rejection(spec, request)) {
                 // A script that would not even start.
                 (Reason::Script, Some(rejection)) => Reason::Syntax(spec, rejection),
@@ -381,6 +389,11 @@ impl Policy {
             && let Some(exceeded) = self.gates.exceeded(spec, request)
         {
             return Verdict::Deny(Reason::Bound(exceeded));
+        }
+        if spec.fence != Fence::Open
+            && let Some(reason) = self.fenced(facts, spec, request)
+        {
+            return Verdict::Deny(reason);
         }
         Verdict::Allow(Judged::new(request, spec))
     }

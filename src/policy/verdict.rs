@@ -71,6 +71,10 @@ pub enum Reason<'a> {
     CredentialConfig,
     /// A database that the user may not access; which argument it is, the command's name for the session's own.
     Database(usize),
+    /// A command that reaches keys which it does not name, of a user with a key fence.
+    Fenced(&'a Spec),
+    /// A channel that tells of keys outside the user's patterns, of a user with a key fence; which argument it is.
+    FencedChannel(usize),
     /// A key that the user may not access; which argument it is, if that is certain.
     Key(Option<usize>),
     /// The number of arguments is wrong.

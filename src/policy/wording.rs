@@ -69,6 +69,15 @@ impl Reason<'_> {
             Reason::Broadcast => b"NOPERM CLIENT TRACKING with BCAST tells the names of all keys that change, so redkeep \
                                    allows it to users with +@all ~* &* only"
                 .to_vec(),
+            Reason::Fenced(spec) => format!(
+                "NOPERM '{}' is denied to users with a key fence (acl.fence), since it is not bound to the user's key \
+                 patterns",
+                spec.name.replace('|', " ")
+            )
+            .into_bytes(),
+            Reason::FencedChannel(_) => b"NOPERM a channel tells of keys outside the user's patterns, which the user's \
+                                          key fence (acl.fence) hides"
+                .to_vec(),
             Reason::Script => b"NOPERM scripts and functions are denied to users with restricted rules, since redkeep \
                                 cannot judge what they call; they need +@all ~* &*"
                 .to_vec(),

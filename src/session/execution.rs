@@ -13,12 +13,14 @@ use bytes::BytesMut;
 
 use super::card::Card;
 use super::clients::Turn;
+use super::fence::KeyFilter;
 use super::handle::{current_incarnation, log_notes};
 use super::queue::{Entry, Part, Queue, tracking};
 use super::rewrite::{Gathered, Outcome, elements};
 use super::state::{State, Transaction};
 use super::step::{Then, note_denial};
 use super::{Session, local, replies, transaction};
+use crate::command::View;
 use crate::policy::{Policy, Verdict};
 use crate::resp::{Request, announced_items, encode, error_text};
 use crate::upstream::{Delivery, Sink, StandIn};
@@ -64,6 +66,8 @@ impl<S> Session<S> {
         };
         self.state.transaction = Transaction::default();
         self.state.queue = Queue::default();
+        // It may have changed the user.
+        self.outbox.fence(self.state.fence.as_ref());
         self.outbox.deliver(match (&reply, &outcome) {
             _ if muted => Delivery::Reply(b""),
             (Some(reply), _) => Delivery::Reply(reply),
@@ -139,7 +143,18 @@ impl<S> Session<S> {
             }
             Part::Info => {
                 let section = local::info_section(&self.shared.clients, policy);
-                local::append_info(element, &section, self.state.protocol, out);
+                local::append_info(element, &section, false, self.state.protocol, out);
+            }
+            Part::Filter(View::Info) => {
+                let own = local::shows_redkeep(request);
+                let section = own.then(|| local::info_section(&self.shared.clients, policy));
+                let section = section.unwrap_or_default();
+                local::append_info(element, &section, true, self.state.protocol, out);
+            }
+            Part::Filter(view) => {
+                let mut filter = KeyFilter::new(view, &self.state);
+                filter.feed(element);
+                filter.finish(out);
             }
             Part::Track => {
                 out.extend_from_slice(element);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::execution::Execution;
+use super::fence::{FencedReply, KeyFilter};
 use super::queue::Part;
 use super::replies::Outbox;
 use super::rewrite::{ConfigView, Gathered, Greeting, InfoView, ModuleView, QueueWitness};
@@ -15,7 +16,7 @@ use super::state::State;
 use super::step::Then;
 use super::transaction::Plan;
 use super::{Shared, local};
-use crate::command::{Guard, flag};
+use crate::command::{Guard, View, flag};
 use crate::policy::{Judged, Policy};
 use crate::resp::Protocol;
 use crate::upstream::{Expect, Link, Sink, StandIn};
@@ -75,10 +76,22 @@ impl Way<'_> {
     fn sink(self, judged: Judged<'_>, then: Then, policy: &Policy, state: &State) -> Rc<dyn Sink> {
         match then {
             Then::Queued(_) => self.witness.clone(),
+            Then::Filter(View::Info) => {
+                let own = local::shows_redkeep(judged.request());
+                let section = own.then(|| local::info_section(&self.shared.clients, policy));
+                Rc::new(InfoView {
+                    outbox: self.outbox.clone(),
+                    section: section.unwrap_or_default(),
+                    protocol: state.protocol,
+                    fenced: true,
+                })
+            }
+            Then::Filter(view) => Rc::new(FencedReply::new(self.outbox.clone(), KeyFilter::new(view, state))),
             Then::AddInfo => Rc::new(InfoView {
                 outbox: self.outbox.clone(),
                 section: local::info_section(&self.shared.clients, policy),
                 protocol: state.protocol,
+                fenced: false,
             }),
             Then::RewriteConfig => Rc::new(ConfigView {
                 outbox: self.outbox.clone(),

@@ -63,6 +63,9 @@ impl<S> Session<S> {
             debug!(client = self.state.ends.client, "the session's user is gone");
             self.abandon();
         }
+        if stale {
+            self.outbox.fence(self.state.fence.as_ref());
+        }
         if !self.closing && self.seat.client().is_killed() {
             if self.seat.client().is_evicted() {
                 warn!(
@@ -147,7 +150,11 @@ impl<S> Session<S> {
         let way = Way { shared, outbox, witness, whole: whole.as_ref() };
         let action = step(policy, state, request, scratch, settled, reply);
         outbox.mute(state.replies.are_muted());
-        *unseen |= !matches!(&action, Action::Forward { then: Then::Nothing | Then::ReleaseAfterReply, .. });
+        if !matches!(&action, Action::Forward { then: Then::Nothing | Then::ReleaseAfterReply, .. }) {
+            *unseen = true;
+            // It may be another user now.
+            outbox.fence(state.fence.as_ref());
+        }
         match action {
             Action::Administer { judged } => {
                 let client = seat.client();

@@ -8,6 +8,7 @@ mod auth;
 mod card;
 mod clients;
 mod execution;
+mod fence;
 mod forward;
 mod handle;
 mod limits;

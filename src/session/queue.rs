@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use super::state::State;
 use super::step::note_denial;
 use super::{local, transaction};
-use crate::command::{Affinity, flag};
+use crate::command::{Affinity, View, flag};
 use crate::policy::{Gates, Judged, Policy, Verdict, broadcasts};
 use crate::resp::{RequestBuf, error_text};
 use crate::upstream::StandIn;
@@ -59,6 +59,8 @@ pub struct Entry {
 pub enum Part {
     /// CONFIG GET: the reply is rewritten.
     Config,
+    /// All of it; the reply is filtered by the user's key patterns.
+    Filter(View),
     /// INFO: the reply gets a section.
     Info,
     /// Redkeep answers it; the upstream has this in its place.
@@ -139,7 +141,7 @@ impl Queue {
             let request = entry.request.as_request();
             match policy.judge_again(rehearsal.facts(), request) {
                 Verdict::Allow(judged) => {
-                    let part = match shape(judged) {
+                    let part = match shape(policy, &rehearsal, judged) {
                         Part::LEFT_OUT => Part::Local(stand_in(policy, &mut rehearsal, judged)),
                         part => part,
                     };
@@ -157,7 +159,7 @@ impl Queue {
 
 /// What the upstream is to have of a command that is queued now.
 pub(super) fn part(policy: &Policy, state: &State, judged: Judged<'_>) -> Part {
-    match shape(judged) {
+    match shape(policy, state, judged) {
         Part::LEFT_OUT if sets_link(judged) => {
             Part::Local(stand_in(policy, &mut state.rehearsal(policy), judged))
         }
@@ -166,13 +168,16 @@ pub(super) fn part(policy: &Policy, state: &State, judged: Judged<'_>) -> Part {
 }
 
 /// The same, but for the stand-in.
-fn shape(judged: Judged<'_>) -> Part {
+fn shape(policy: &Policy, state: &State, judged: Judged<'_>) -> Part {
+    if let Some(view) = policy.view(state.user.as_deref(), judged.spec()) {
+        return Part::Filter(view);
+    }
     match &*judged.spec().name {
         "client|tracking" => Part::Track,
         "client|no-touch" | "monitor" => Part::LEFT_OUT,
         _ if local::administers(judged) => Part::LEFT_OUT,
         _ if local::is_config_get(judged) => Part::Config,
-        _ if local::shows_redkeep(judged) => Part::Info,
+        _ if local::is_info(judged) && local::shows_redkeep(judged.request()) => Part::Info,
         _ if judged.spec().affinity == Affinity::Local => Part::LEFT_OUT,
         _ => Part::Plain,
     }

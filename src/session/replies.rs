@@ -5,12 +5,15 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
+use super::fence;
 use super::limits::{Limits, OutputLimit};
+use crate::acl::User;
 use crate::resp::encode;
 use crate::upstream::{Delivery, Sink};
 
@@ -66,6 +69,10 @@ struct Inner {
     postponed: Option<BytesMut>,
     /// Since when more than the soft limit waits for the client; messages tell which limit that is.
     over_soft: Option<(Instant, OutputLimit)>,
+    /// Bytes of a reply that are kept until all of it is there.
+    gathered: usize,
+    /// By whose patterns messages are filtered (`acl.fence`).
+    fence: Option<Arc<User>>,
     /// More waited for the client than is allowed.
     flooded: bool,
     /// The session has ended: whatever still arrives is dropped.
@@ -87,6 +94,21 @@ impl Outbox {
     /// An empty one.
     pub fn new(limits: Limits) -> Self {
         Outbox { limits, inner: RefCell::default() }
+    }
+
+    /// Filters messages by the patterns of this user from now on.
+    pub fn fence(&self, user: Option<&Arc<User>>) {
+        self.inner.borrow_mut().fence = user.cloned();
+    }
+
+    /// Counts what is kept of a large reply until all of it is there: as if it waited here.
+    pub fn gather(&self, bytes: usize) {
+        let mut inner = self.inner.borrow_mut();
+        let hard = self.limits.normal.hard;
+        inner.gathered = bytes;
+        inner.large |= bytes > 0;
+        inner.flooded |= hard > 0 && inner.held() > hard;
+        inner.wake();
     }
 
     /// Whether all requests have been answered.
@@ -223,7 +245,7 @@ impl Outbox {
 impl Inner {
     fn held(&self) -> usize {
         let postponed = self.postponed.as_ref().map_or(0, BytesMut::len);
-        self.ready.len().saturating_add(self.waiting).saturating_add(postponed)
+        self.ready.len().saturating_add(self.waiting).saturating_add(postponed).saturating_add(self.gathered)
     }
 
     /// Adds a message or confirmation, behind the reply that is being put together if there is one.
@@ -260,7 +282,14 @@ impl Inner {
                 last
             }
             Delivery::Message(frame) => {
-                self.push_message(frame, limits.pubsub);
+                match self.fence.clone() {
+                    None => self.push_message(frame, limits.pubsub),
+                    Some(user) => {
+                        if let Some(seen) = fence::message(&user, frame) {
+                            self.push_message(&seen, limits.pubsub);
+                        }
+                    }
+                }
                 false
             }
             Delivery::Part(piece) => {

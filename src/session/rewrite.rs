@@ -42,13 +42,15 @@ pub(super) struct InfoView {
     pub(super) outbox: Rc<Outbox>,
     pub(super) section: String,
     pub(super) protocol: Protocol,
+    /// Without the sections that count keys.
+    pub(super) fenced: bool,
 }
 
 impl Sink for InfoView {
     fn deliver(&self, delivery: Delivery<'_>) {
         let Delivery::Reply(reply) = delivery else { return self.outbox.deliver(delivery) };
         let mut view = BytesMut::new();
-        append_info(reply, &self.section, self.protocol, &mut view);
+        append_info(reply, &self.section, self.fenced, self.protocol, &mut view);
         self.outbox.deliver(Delivery::Reply(&view));
     }
 }

@@ -46,6 +46,8 @@ pub struct State {
     pub user: Option<Arc<User>>,
     /// Which of the users that ever had this name it is.
     pub incarnation: Option<Incarnation>,
+    /// The same user, if a key fence holds for it.
+    pub fence: Option<Arc<User>>,
     /// The generation of the policy that `user` was taken from.
     pub generation: u64,
     /// Database.
@@ -151,6 +153,7 @@ impl State {
             ends,
             user: None,
             incarnation: None,
+            fence: None,
             generation: policy.generation(),
             db: 0,
             protocol: Protocol::Resp2,
@@ -180,6 +183,7 @@ impl State {
     pub fn become_user(&mut self, policy: &Policy, user: Option<&Arc<User>>) {
         self.incarnation = user.and_then(|user| policy.incarnation(user.name()));
         self.user = user.cloned();
+        self.fence = user.filter(|user| policy.fences(user)).cloned();
     }
 
     /// Takes the session's user from a newer policy, by which its subscriptions are then to be judged again. False if
@@ -194,6 +198,7 @@ impl State {
             return false;
         }
         self.user = policy.user(user.name()).cloned();
+        self.fence = self.user.clone().filter(|user| policy.fences(user));
         self.may_hear_everybody(policy)
     }
 

@@ -9,7 +9,7 @@ use super::transaction::Plan;
 use super::{auth, local, monitor, pause, pubsub, replication, tracking, transaction};
 use crate::acl::LogReason;
 use crate::command::keys::affinity;
-use crate::command::{Affinity, Resolution};
+use crate::command::{Affinity, Resolution, View};
 use crate::policy::{Judged, Policy, Reason, Verdict};
 use crate::resp::{Request, RequestBuf, encode};
 
@@ -82,6 +82,8 @@ pub enum Then {
         /// The number of confirmations; at least 1.
         count: usize,
     },
+    /// Its reply is filtered by the user's key patterns.
+    Filter(View),
     /// EXEC, DISCARD: the link is free when the reply is there.
     EndTransaction,
     /// UNWATCH.
@@ -181,8 +183,9 @@ pub fn step<'a>(
         }
         Affinity::Shared => {
             let then = match judged {
+                _ if let Some(view) = policy.view(state.user.as_deref(), spec) => Then::Filter(view),
                 _ if local::is_config_get(judged) => Then::RewriteConfig,
-                _ if local::shows_redkeep(judged) => Then::AddInfo,
+                _ if local::is_info(judged) && local::shows_redkeep(judged.request()) => Then::AddInfo,
                 _ => Then::Nothing,
             };
             return Action::Forward { judged, route: Route::Shared, then };
@@ -240,15 +243,15 @@ fn refuse<'a>(
 pub(super) fn note_denial(state: &mut State, request: Request<'_>, reason: Reason<'_>) {
     let argument = |index: usize| request.arg(index).unwrap_or_default();
     let (kind, object) = match reason {
-        Reason::Channel(index) => (LogReason::Channel, argument(index)),
-        Reason::Command(spec) => (LogReason::Command, spec.name.as_bytes()),
+        Reason::Channel(index) | Reason::FencedChannel(index) => (LogReason::Channel, argument(index)),
+        Reason::Command(spec) | Reason::Fenced(spec) => (LogReason::Command, spec.name.as_bytes()),
         Reason::Database(index) => (LogReason::Database, argument(index)),
         Reason::Key(Some(index)) => (LogReason::Key, argument(index)),
         Reason::Key(None) => (LogReason::Key, &b""[..]),
         _ => return,
     };
     let command = match reason {
-        Reason::Command(spec) => spec.name.to_string(),
+        Reason::Command(spec) | Reason::Fenced(spec) => spec.name.to_string(),
         _ => String::from_utf8_lossy(request.name()).to_ascii_lowercase(),
     };
     let username = state.user_name().to_vec();

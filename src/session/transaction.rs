@@ -223,6 +223,7 @@ pub(super) fn sent(state: &mut State, then: Then, judged: Judged<'_>, policy: &P
         Then::AddInfo
         | Then::AmidMessages
         | Then::Confirmations { .. }
+        | Then::Filter(_)
         | Then::Monitor
         | Then::Nothing
         | Then::ReleaseAfterReply

@@ -9,7 +9,7 @@ mod info;
 
 pub(super) use client::{INVALID_NAME, is_valid_name, set_name};
 pub(super) use config::{OwnValues, is_get as is_config_get, own_values, rewrite as rewrite_config};
-pub(super) use info::{append as append_info, section as info_section, shows_redkeep};
+pub(super) use info::{append as append_info, is_info, section as info_section, shows_redkeep};
 
 use bytes::BytesMut;
 
