@@ -142,6 +142,20 @@ fn networks_of_users_stand_beside_their_rules_or_beside_the_acl_file() {
 }
 
 #[test]
+fn a_key_fence_is_one_setting_for_all_and_one_for_each_user() {
+    let of = |more: &str| config(&format!("{SMALL}{more}"));
+    let conditions = |config: &Config| config.conditions[0].1.fence;
+    let inline = of("users: [{name: app, rules: -@all}]\n");
+    assert_eq!((inline.fence, conditions(&inline)), (false, None));
+    let own = of("users: [{name: app, rules: -@all, fence: yes}]\n");
+    assert_eq!((own.fence, conditions(&own)), (false, Some(true)));
+    let all = of("acl: {file: users.acl, fence: on}\nusers: [{name: app, fence: no}]\n");
+    assert_eq!((all.fence, conditions(&all)), (true, Some(false)));
+    let found = problems(&format!("{SMALL}users: [{{name: app, rules: -@all, fence: maybe}}]\n"));
+    assert!(found.contains("`fence` is `maybe`; write `yes` or `no`"), "{found}");
+}
+
+#[test]
 fn yes_no_true_and_false_mean_what_they_say() {
     for (word, expected) in [
         ("yes", true),

@@ -45,3 +45,21 @@ impl FromIterator<(Box<[u8]>, Conditions)> for ConditionsByUser {
         ConditionsByUser { by_name: users.into_iter().collect(), none: Conditions::default(), fence: false }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_a_users_fence_goes_before_what_is_said_of_all() {
+        let fence = |fence| Conditions { fence, ..Conditions::default() };
+        let users = [("on", Some(true)), ("off", Some(false)), ("silent", None)];
+        let conditions: ConditionsByUser =
+            users.into_iter().map(|(name, set)| (name.as_bytes().into(), fence(set))).collect();
+        for (all, expected) in [(false, [true, false, false, false]), (true, [true, false, true, true])] {
+            let conditions = conditions.clone().with_fence(all);
+            let names = ["on", "off", "silent", "unknown"];
+            assert_eq!(names.map(|name| conditions.fences(name.as_bytes())), expected);
+        }
+    }
+}

@@ -18,6 +18,7 @@
 //! - `explain`: `redkeep explain`, its suggestions tried on a real Redis
 //! - `failure`: upstream killed, restarted, hung
 //! - `faults`: the fault matrix
+//! - `fence`: users with a key fence, who see and change no key outside their patterns
 //! - `gates`: `commands.deny`, `commands.bounds`, and the guards of DEBUG, MODULE and CONFIG SET
 //! - `large_values`: 512 MiB, a million arguments: bounded memory, nobody stalled
 //! - `legacy`: an upstream with a password, without ACL files, with renamed commands
@@ -62,6 +63,7 @@ mod executed;
 mod explain;
 mod failure;
 mod faults;
+mod fence;
 mod gates;
 mod large_values;
 mod leak;
