@@ -137,7 +137,7 @@ fn no_command_of_the_table_tells_a_fenced_user_the_name_of_a_key_of_others() {
         .filter(|spec| !is_container(spec, table.specs()) && !NEVER.contains(&&*spec.name))
         .collect();
     assert!(specs.len() > 350, "{}", specs.len());
-    for program in all() {
+    for (number, program) in all().into_iter().enumerate() {
         let (redis, proxy) = start(&program);
         let mut direct = redis.client();
         direct.ask("CONFIG SET slowlog-log-slower-than 0");
@@ -155,15 +155,16 @@ fn no_command_of_the_table_tells_a_fenced_user_the_name_of_a_key_of_others() {
         }
 
         let mut answered = 0;
-        for spec in &specs {
-            let runs = if keyless(spec) { 4 } else { 1 };
-            for run in 0..runs {
+        let mut run = 0;
+        // Those with keys are judged by them, and one server is enough.
+        for spec in specs.iter().filter(|spec| number == 0 || keyless(spec)) {
+            for multi in [false, true].into_iter().take(if keyless(spec) { 2 } else { 1 }) {
                 let mut client = login(&proxy, "a");
+                run += 1;
                 let protocol = ["HELLO 2", "HELLO 3"][run % 2];
                 assert!(client.ask(protocol).contains("server"));
                 let request = vocabulary.request(spec, &mut random);
                 let shown: Vec<_> = request.iter().map(|arg| arg.escape_ascii().to_string()).collect();
-                let multi = run > 1;
                 if multi {
                     client.send(&["MULTI"]);
                 }
@@ -171,7 +172,7 @@ fn no_command_of_the_table_tells_a_fenced_user_the_name_of_a_key_of_others() {
                 // The other tenant goes on.
                 direct.ask(&format!("SET {CANARY}:1 hidden"));
                 let end = if multi { "EXEC" } else { "ECHO" };
-                let mark = format!("nosuch{answered}");
+                let mark = format!("nosuch{run}");
                 if client.try_send(&[end]).is_some() && client.try_send(&[&mark]).is_some() {
                     while let Some(reply) = client.try_read_reply() {
                         let reply = text(&reply);
@@ -185,7 +186,7 @@ fn no_command_of_the_table_tells_a_fenced_user_the_name_of_a_key_of_others() {
                 }
             }
         }
-        assert!(answered > 2 * specs.len(), "{answered}");
+        assert!(answered > run, "{answered}");
         let left = direct.ask(&format!("EXISTS {CANARY}:0 {CANARY}:1 {CANARY}:{}", CANARIES - 1));
         assert_eq!(left, ":3\r\n", "nothing of the other tenant's has gone");
         proxy.assert_no_panic();
@@ -271,12 +272,17 @@ fn scan_gives_the_pages_of_the_upstream_with_the_users_own_keys() {
             &["TYPE", "list", "COUNT", "200"],
             &["TYPE", "string", "MATCH", "a:?", "COUNT", "500"],
         ] {
-            let whole = scan(&mut direct, options);
+            // Until the server has done with rehashing, the same cursor leads to other pages.
+            let (whole, found) = wait_for("a table at rest", || {
+                let before = scan(&mut direct, options);
+                let found = scan(&mut a, options);
+                (scan(&mut direct, options) == before).then_some((before, found))
+            });
             let own: Vec<_> = whole
                 .into_iter()
                 .map(|(cursor, keys)| (cursor, keys.into_iter().filter(|key| is_own(key)).collect()))
                 .collect();
-            assert_eq!(scan(&mut a, options), own, "{program:?}: {options:?}");
+            assert_eq!(found, own, "{program:?}: {options:?}");
         }
         for wrong in ["SCAN x", "SCAN 0 COUNT 0", "SCAN 0 COUNT", "SCAN", "SCAN 0 TYPE nosuch"] {
             let reply = direct.ask(wrong);
@@ -367,10 +373,10 @@ fn keys_are_filtered_however_many_there_are() {
             assert_eq!(texts(&a.read_reply()), own, "{program:?}, {protocol}");
             assert_eq!(a.read_reply(), b"+PONG\r\n");
             assert_eq!(texts(&a.read_reply()).len(), 10);
-            assert_eq!(a.read_reply(), b"$1\r\nA\r\n");
+            assert!(a.read_reply().starts_with(b"$1\r\n"));
             assert_eq!(a.ask("KEYS canary:*"), "*0\r\n");
         }
-        assert_eq!(login(&proxy, "wide").ask("KEYS nosuch"), direct.ask("KEYS nosuch"));
+        assert_eq!(login(&proxy, "admin").ask("KEYS nosuch"), "*0\r\n");
         proxy.assert_no_panic();
     }
 }
