@@ -9,10 +9,13 @@ use tokio::sync::Notify;
 use tokio::task::LocalSet;
 use tracing::{error, info, warn};
 
-use crate::config::{Plan, Problems};
-use crate::server::{Bind, Server, StartError};
+use crate::config::{Plan, Problems, Snapshot};
+use crate::logging;
+use crate::renewal::{Renewal, Verified};
+use crate::server::{self, Bind, Server, StartError};
 use crate::upstream::{self, Backoff, Probe, probe};
-use crate::users::{Fitting, Users};
+use crate::users::{Fitting, Unchanged, Users};
+use crate::watch::{Change, Watch};
 
 /// Pause between a link's return and the probe: the links of all workers return within it.
 const PROBE_PAUSE: Duration = Duration::from_millis(20);
@@ -25,6 +28,9 @@ pub struct App {
     server: Server,
     on_up: Arc<Notify>,
     probed: Option<Probe>,
+    watch: Watch,
+    /// Other settings of the upstream, which it has not accepted yet.
+    renewal: Option<Renewal>,
 }
 
 /// What made [`App::serve`] return.
@@ -55,7 +61,8 @@ impl App {
         let on_up = Arc::new(Notify::new());
         let server = Server::start(&plan.server, &users, &on_up)?;
         users.on_change(server.waker());
-        let app = App { path: path.to_owned(), plan, users, server, on_up, probed };
+        let watch = Watch::new(path, &plan);
+        let app = App { path: path.to_owned(), plan, users, server, on_up, probed, watch, renewal: None };
         app.announce();
         app.warn_of_misnamed();
         app.warn_of_unknown_names();
@@ -72,7 +79,7 @@ impl App {
         &self.users
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains; SIGHUP reloads.
+    /// Serves until SIGTERM or SIGINT, then drains; SIGHUP reloads, and so does a change of the files.
     ///
     /// # Errors
     /// The system does not let us receive signals.
@@ -86,7 +93,7 @@ impl App {
         })
     }
 
-    /// Serves until `stop` is over; SIGHUP reloads.
+    /// Serves until `stop` is over; SIGHUP reloads, and so does a change of the files.
     ///
     /// # Errors
     /// The system does not let us receive signals.
@@ -96,6 +103,8 @@ impl App {
         loop {
             tokio::select! {
                 _ = hangup.recv() => self.reload(),
+                change = self.watch.changed() => self.take(change),
+                verified = Renewal::verified(&mut self.renewal) => self.renew(verified),
                 () = &mut stop => return Ok(()),
                 probed = next_probe(self.probed.is_none(), &self.on_up, &self.plan.server.upstream) => {
                     self.fit(probed);
@@ -111,25 +120,72 @@ impl App {
         if in_order { Ended::InOrder } else { Ended::CutOff }
     }
 
-    /// Reads configuration, ACL file, secrets and certificates again. All or nothing: after an error everything stays
-    /// as it was.
+    /// Reads configuration, ACL file, secrets and certificates again, as SIGHUP asks for. All or nothing: after an error
+    /// everything stays as it was.
     fn reload(&mut self) {
-        let plan = match Plan::load(&self.path).and_then(|plan| {
-            let fixed = self.plan.fixed_differences(&plan, &self.path);
-            if fixed.is_empty() { Ok(plan) } else { Err(fixed) }
-        }) {
-            Ok(plan) => plan,
-            Err(problems) => return refuse_reload(&problems),
-        };
-        for ((_, old), (_, new)) in self.plan.server.listeners.iter().zip(&plan.server.listeners) {
-            if let (Some(old), Some(new)) = (old, new) {
-                old.replace_by(new);
-            }
+        let files = Snapshot::take(&self.path, self.watch.in_force());
+        match Plan::load(&self.path).and_then(|plan| self.check(plan)) {
+            Ok(plan) => self.apply(plan, Unchanged::Replace),
+            Err(problems) => self.refuse(files, &problems),
         }
-        self.plan.shutdown_timeout = plan.shutdown_timeout;
-        let generation = self.users.replace(plan.users);
+    }
+
+    /// The same for a change that was seen.
+    fn take(&mut self, change: Change) {
+        let (files, plan) = match change {
+            Change::Read(files, plan) => (files, plan),
+            Change::Restored => {
+                info!("the files are again what is in force");
+                return self.users.reloads().note_restored();
+            }
+        };
+        if let (Some(file), Some(digest)) = (self.plan.users.file.clone(), self.users.file_digest())
+            && files.differs_only_in(self.watch.in_force(), &file, &digest)
+        {
+            // ACL SAVE wrote it, or ACL LOAD has read it.
+            self.watch.accept(files, Some(file));
+            return self.users.reloads().note_restored();
+        }
+        match plan.and_then(|plan| self.check(plan)) {
+            Ok(plan) => self.apply(plan, Unchanged::Keep),
+            Err(problems) => self.refuse(files, &problems),
+        }
+    }
+
+    fn check(&self, plan: Plan) -> Result<Plan, Problems> {
+        let fixed = self.plan.fixed_differences(&plan, &self.path);
+        if fixed.is_empty() { Ok(plan) } else { Err(fixed) }
+    }
+
+    /// Puts a plan into force that differs from the one that is only in what can change live.
+    fn apply(&mut self, plan: Plan, unchanged: Unchanged) {
+        self.server.take(&plan.server);
+        logging::set_level(&plan.log_level);
+        let known = &self.plan.server.upstream;
+        self.renewal = Renewal::new(known, &plan.server.upstream);
+        let generation = self.users.replace(plan.users.clone(), unchanged);
+        self.watch.accept(plan.files.clone(), plan.users.file.clone());
+        let (listeners, upstream) = (self.plan.server.listeners.clone(), known.clone());
+        self.plan = Plan { server: server::Settings { listeners, upstream, ..plan.server }, ..plan };
+        self.users.reloads().note_ok();
         info!(generation, users = self.users.live().load().user_count(), "reloaded");
         self.warn_of_unknown_names();
+    }
+
+    fn refuse(&mut self, files: Snapshot, problems: &Problems) {
+        self.watch.refuse(files);
+        self.users.reloads().note_refused();
+        for problem in problems.sorted() {
+            error!(%problem, "reload refused, everything stays as it was");
+        }
+    }
+
+    /// Has links to come made with the upstream's other settings.
+    fn renew(&mut self, Verified(upstream): Verified) {
+        self.server.renew_upstream(&upstream);
+        self.plan.server.upstream = upstream;
+        self.renewal = None;
+        info!(upstream = %self.plan.server.upstream.address, "new links use the new settings, old ones drain");
     }
 
     /// Takes what the upstream says of itself into the policy.
@@ -210,11 +266,5 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-    }
-}
-
-fn refuse_reload(problems: &Problems) {
-    for problem in problems.sorted() {
-        error!(%problem, "reload refused, everything stays as it was");
     }
 }

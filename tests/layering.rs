@@ -25,6 +25,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("config", 9),
     ("app", 10),
     ("logging", 10),
+    ("renewal", 10),
+    ("watch", 10),
     ("health", 11),
     ("demo", 11),
     ("explain", 11),

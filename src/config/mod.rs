@@ -9,11 +9,13 @@
 
 mod access;
 mod check;
+mod files;
 mod gates;
 mod nearest;
 mod plan;
 mod problems;
 mod read;
+mod reload;
 mod secrets;
 mod sections;
 mod settings;
@@ -28,10 +30,14 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 pub use check::check_files;
+pub use files::Snapshot;
 pub use nearest::nearest_name;
 pub use plan::Plan;
 pub use problems::{Located, Position, Problem, Problems};
+pub use reload::Reload;
 pub use settings::{
     Config, GateSettings, InlineUser, Limits, Listener, ListenerTls, Log, LogFormat, Rename, Rules,
     SecretSource, Upstream, UpstreamAddress, UpstreamTls, UserSource,
@@ -46,7 +52,7 @@ const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
 /// All problems of the file, each with its position and what to write instead.
 pub fn load(path: &Path) -> Result<Config, Problems> {
     match read_file(path) {
-        Ok(source) => parse(path, &source),
+        Ok(source) => parse(path, &Zeroizing::new(source)),
         Err(text) => Err(single(path, Position::START, text)),
     }
 }
@@ -59,22 +65,24 @@ pub fn parse(path: &Path, source: &str) -> Result<Config, Problems> {
     let root = tree::parse(source).map_err(|(at, text)| single(path, at, text))?;
     let mut reader = read::Reader::new(path);
     let config = sections::config(&mut reader, &root, path);
-    let problems = reader.into_problems();
+    let (problems, files) = reader.into_parts();
     match config {
-        Some(config) if problems.is_empty() => Ok(config),
+        Some(config) if problems.is_empty() => Ok(Config { files, ..config }),
         _ => Err(problems),
     }
 }
 
 fn read_file(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
+    // Rules may hold passwords.
+    let mut bytes = Zeroizing::new(Vec::new());
     File::open(path)
         .and_then(|file| file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| format!("cannot read the configuration: {}", io_text(&error)))?;
     if bytes.len() as u64 > MAX_CONFIG_BYTES {
         return Err(format!("more than {MAX_CONFIG_BYTES} bytes; name a configuration file"));
     }
-    String::from_utf8(bytes).map_err(|_| "not UTF-8 text; save the file as UTF-8".into())
+    String::from_utf8(std::mem::take(&mut *bytes))
+        .map_err(|_| "not UTF-8 text; save the file as UTF-8".into())
 }
 
 fn single(path: &Path, at: Position, text: String) -> Problems {

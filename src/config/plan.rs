@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{
-    Config, InlineUser, Located, LogFormat, Position, Problems, SecretSource, UpstreamAddress, UpstreamTls,
-    UserSource, check_files, gates, load,
+    Config, InlineUser, Located, LogFormat, Position, Problems, Reload, SecretSource, Snapshot,
+    UpstreamAddress, UpstreamTls, UserSource, check_files, gates, load,
 };
 use crate::acl::{Defaults, PasswordHash, Secret, User, parse_file, parse_rules};
 use crate::command::CommandTable;
@@ -35,6 +35,10 @@ pub struct Plan {
     pub log_level: String,
     /// `shutdown_timeout`.
     pub shutdown_timeout: Duration,
+    /// `reload`.
+    pub reload: Reload,
+    /// The files, as they were before anything else of the plan was read: who finds them as they are here has this plan.
+    pub files: Snapshot,
     /// The own certificate of each TLS listener.
     pub certificates: Vec<Option<CertificateDer<'static>>>,
 }
@@ -45,11 +49,12 @@ impl Plan {
     /// # Errors
     /// All that is wrong, in all of these files.
     pub fn load(path: &Path) -> Result<Plan, Problems> {
+        let files = Snapshot::take(path, &Snapshot::default());
         let config = load(path)?;
         let mut problems = check_files(&config);
         let table = CommandTable::builtin();
         let defaults = Defaults { all_channels: config.all_channels };
-        let users = read_users(&config, defaults, &table, &mut problems);
+        let (users, file_digest) = read_users(&config, defaults, &table, &mut problems);
         let requirepass =
             config.requirepass.as_ref().and_then(|source| read_hash(source, &config, &mut problems));
         let users = with_default(users, requirepass.as_ref(), defaults, &table);
@@ -98,6 +103,7 @@ impl Plan {
                     UserSource::AclFile(path) => Some(path.value.clone()),
                     UserSource::DefaultOnly | UserSource::Inline(_) => None,
                 },
+                file_digest,
                 requirepass,
                 conditions,
                 gates,
@@ -107,6 +113,8 @@ impl Plan {
             log_format: config.log.format,
             log_level: config.log.level,
             shutdown_timeout: config.shutdown_timeout,
+            reload: config.reload,
+            files,
             certificates,
         })
     }
@@ -119,18 +127,20 @@ impl Plan {
         let shape = |settings: &server::Settings| {
             settings.listeners.iter().map(|(bind, tls)| (bind.clone(), tls.is_some())).collect::<Vec<_>>()
         };
-        let limits =
-            |settings: &server::Settings| (settings.maxclients, settings.handshake_timeout, settings.limits);
+        let (from, to) = (&old.upstream, &new.upstream);
+        // Top-level key, what is named in the message, whether it differs. A setting that is not here is taken over live
+        // (`App::apply`).
         let fixed = [
-            ("listeners", shape(old) != shape(new)),
-            ("workers", old.workers != new.workers),
-            ("limits", limits(old) != limits(new)),
-            ("protected_mode", old.protected_mode != new.protected_mode),
-            ("upstream", !old.upstream.is_same(&new.upstream)),
-            ("log", (self.log_format, &self.log_level) != (next.log_format, &next.log_level)),
+            ("listeners", "listeners", shape(old) != shape(new)),
+            ("workers", "workers", old.workers != new.workers),
+            ("upstream", "upstream.address", !from.is_same_place(to)),
+            ("upstream", "upstream.links_per_worker", from.links_per_worker != to.links_per_worker),
+            ("upstream", "upstream.max_leased", from.max_leased != to.max_leased),
+            ("log", "log.format", self.log_format != next.log_format),
+            ("reload", "reload", self.reload != next.reload),
         ];
         let text = std::fs::read_to_string(file).unwrap_or_default();
-        for (key, _) in fixed.iter().filter(|(_, differs)| *differs) {
+        for (key, what, _) in fixed.iter().filter(|(_, _, differs)| *differs) {
             // A key that was removed is shown at the top.
             let place = text
                 .lines()
@@ -140,7 +150,7 @@ impl Plan {
                 file,
                 line,
                 1,
-                format!("`{key}` cannot change while redkeep runs; change it back, or restart"),
+                format!("`{what}` cannot change while redkeep runs; change it back, or restart"),
             );
         }
         problems
@@ -161,25 +171,29 @@ fn read_users(
     defaults: Defaults,
     table: &CommandTable,
     problems: &mut Problems,
-) -> Vec<User> {
+) -> (Vec<User>, Option<[u8; 32]>) {
     match &config.users {
-        UserSource::AclFile(path) => match std::fs::read(&path.value) {
-            Ok(bytes) => parse_file(&bytes, defaults, table).unwrap_or_else(|errors| {
-                for error in errors {
-                    problems.push(&path.value, error.line, error.column, error.text);
-                }
-                Vec::new()
-            }),
+        UserSource::AclFile(path) => match std::fs::read(&path.value).map(Zeroizing::new) {
+            Ok(bytes) => {
+                let users = parse_file(&bytes, defaults, table).unwrap_or_else(|errors| {
+                    for error in errors {
+                        problems.push(&path.value, error.line, error.column, error.text);
+                    }
+                    Vec::new()
+                });
+                (users, Some(Sha256::digest(&*bytes).into()))
+            }
             Err(_) => {
                 note_change(config, path.at, problems);
-                Vec::new()
+                (Vec::new(), None)
             }
         },
-        UserSource::DefaultOnly => Vec::new(),
-        UserSource::Inline(inline) => inline
-            .iter()
-            .filter_map(|user| read_inline_user(user, config, defaults, table, problems))
-            .collect(),
+        UserSource::DefaultOnly => (Vec::new(), None),
+        UserSource::Inline(inline) => {
+            let users = inline.iter();
+            let users = users.filter_map(|user| read_inline_user(user, config, defaults, table, problems));
+            (users.collect(), None)
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) struct Reader {
     file: PathBuf,
     folder: PathBuf,
     problems: Problems,
+    files: Vec<PathBuf>,
 }
 
 /// The value of a key, with the key's name and place for messages.
@@ -66,7 +67,7 @@ impl Reader {
     /// A reader for `file`; relative paths in it are relative to its folder.
     pub fn new(file: &Path) -> Self {
         let folder = file.parent().unwrap_or(Path::new("")).to_path_buf();
-        Self { file: file.to_path_buf(), folder, problems: Problems::default() }
+        Self { file: file.to_path_buf(), folder, problems: Problems::default(), files: Vec::new() }
     }
 
     /// Records a problem.
@@ -79,9 +80,9 @@ impl Reader {
         self.problems.len()
     }
 
-    /// All problems that were found.
-    pub fn into_problems(self) -> Problems {
-        self.problems
+    /// All problems that were found, and all files that are named.
+    pub fn into_parts(self) -> (Problems, Vec<PathBuf>) {
+        (self.problems, self.files)
     }
 
     /// Reads a mapping: `read` takes the keys it knows, and whatever is left is reported as unknown. A key without a
@@ -237,10 +238,13 @@ impl Reader {
         })
     }
 
-    /// A path; a relative one is relative to the folder of the configuration file.
+    /// The path of a file that will be read, and that is watched from then on; a relative one is relative to the folder
+    /// of the configuration file.
     pub fn path(&mut self, entry: Entry<'_>) -> Option<Located<PathBuf>> {
         let text = self.text(entry)?;
-        Some(Located::new(self.resolve(Path::new(&text.value)), text.at))
+        let path = self.resolve(Path::new(&text.value));
+        self.files.push(path.clone());
+        Some(Located::new(path, text.at))
     }
 
     /// An optional path.

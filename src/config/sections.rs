@@ -9,6 +9,7 @@ use super::access;
 use super::gates;
 use super::problems::{Located, Position};
 use super::read::{Entry, Reader, Section, quoted};
+use super::reload::reload;
 use super::settings::{
     Config, Limits, Listener, ListenerTls, Log, LogFormat, Upstream, UpstreamAddress, UpstreamTls,
 };
@@ -32,6 +33,7 @@ pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -
         let workers = reader.number(top, "workers", cores(), 1..=MAX_WORKERS);
         let limits = limits(reader, top);
         let log = log(reader, top);
+        let reload = reload(reader, top);
         let shutdown_timeout = reader.parse_or(top, "shutdown_timeout", SHUTDOWN_TIMEOUT, values::duration);
         let access = access?;
         Some(Config {
@@ -50,7 +52,9 @@ pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -
             workers,
             limits,
             log,
+            reload,
             shutdown_timeout,
+            files: Vec::new(),
         })
     })?
 }

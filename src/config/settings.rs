@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::problems::{Located, Position};
+use super::reload::Reload;
 use crate::policy::{Bounds, Conditions, Switches};
 use crate::server::Bind;
 use crate::server::tls::{AuthClients, TlsSettings};
@@ -45,9 +46,13 @@ pub struct Config {
     pub limits: Limits,
     /// `log`.
     pub log: Log,
+    /// `reload`.
+    pub reload: Reload,
     /// `shutdown_timeout`, default 25 s: how long sessions may finish after SIGTERM. Below the 30 s after which
     /// Kubernetes kills.
     pub shutdown_timeout: Duration,
+    /// All files that it names: what a watch watches.
+    pub files: Vec<PathBuf>,
 }
 
 /// An item of `listeners`.

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tracing::warn;
@@ -77,6 +78,8 @@ impl std::error::Error for StartError {}
 
 /// A running server. Dropping it stops accepting; [`Server::drain`] ends it in order.
 pub struct Server {
+    settings: Arc<ArcSwap<Settings>>,
+    clients: Arc<session::Clients>,
     acceptors: Vec<tokio::task::JoinHandle<()>>,
     addresses: Vec<Bind>,
     workers: Arc<Vec<Handle>>,
@@ -101,8 +104,11 @@ impl Server {
                 Listener::bind(bind, tls.clone()).map_err(|error| StartError::Bind(bind.clone(), error))?;
             listeners.push(listener);
         }
+        let clients = Arc::new(session::Clients::new(settings.limits));
+        let in_force = Arc::new(ArcSwap::from_pointee(settings.clone()));
         let common = Common {
-            clients: Arc::new(session::Clients::new(settings.limits)),
+            settings: in_force.clone(),
+            clients: clients.clone(),
             leases: Arc::new(Semaphore::new(settings.upstream.max_leased)),
             on_up: on_up.clone(),
         };
@@ -110,27 +116,47 @@ impl Server {
         let mut threads = Vec::new();
         for number in 0..settings.workers.max(1) {
             let (messages, inbox) = mpsc::unbounded_channel();
-            let (settings, users, common) = (settings.clone(), users.clone(), common.clone());
+            let (users, common) = (users.clone(), common.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || worker::run(&settings, users, common, inbox))
+                .spawn(move || worker::run(users, common, inbox))
                 .map_err(StartError::Worker)?;
             threads.push(thread);
             workers.push(Handle { messages, clients: Arc::default() });
         }
         let workers = Arc::new(workers);
         let addresses = listeners.iter().map(|listener| listener.bind.clone()).collect();
-        let clients = Clients { maximum: settings.maxclients, now: Arc::default(), next_id: Arc::default() };
+        let places = Places { settings: in_force.clone(), now: Arc::default(), next_id: Arc::default() };
         let acceptors = listeners
             .into_iter()
-            .map(|listener| tokio::task::spawn_local(accept(listener, workers.clone(), clients.clone())))
+            .map(|listener| tokio::task::spawn_local(accept(listener, workers.clone(), places.clone())))
             .collect();
-        Ok(Server { acceptors, addresses, workers, threads })
+        Ok(Server { settings: in_force, clients, acceptors, addresses, workers, threads })
     }
 
     /// The bound addresses, in the order of the settings.
     pub fn addresses(&self) -> &[Bind] {
         &self.addresses
+    }
+
+    /// Puts into force what can change while the server runs; nothing else of `settings` may differ from those that it
+    /// was started with. `maxmemory_clients` holds at once, all else from the next connection on. The upstream stays: see
+    /// [`Server::renew_upstream`].
+    pub fn take(&self, settings: &Settings) {
+        let now = self.settings.load();
+        for ((_, old), (_, new)) in now.listeners.iter().zip(&settings.listeners) {
+            if let (Some(old), Some(new)) = (old, new) {
+                old.replace_by(new);
+            }
+        }
+        self.clients.set_limits(settings.limits);
+        let (listeners, upstream) = (now.listeners.clone(), now.upstream.clone());
+        self.settings.store(Arc::new(Settings { listeners, upstream, ..settings.clone() }));
+    }
+
+    /// Has all links to come made with these settings, those that there are drain.
+    pub fn renew_upstream(&self, upstream: &upstream::Settings) {
+        tell(&self.workers, || Message::Upstream(Box::new(upstream.clone())));
     }
 
     /// A function that lets every session look at the policy again, from any thread.
@@ -172,13 +198,13 @@ fn tell(workers: &[Handle], message: impl Fn() -> Message) {
 }
 
 #[derive(Clone)]
-struct Clients {
-    maximum: usize,
+struct Places {
+    settings: Arc<ArcSwap<Settings>>,
     now: Arc<AtomicUsize>,
     next_id: Arc<AtomicU64>,
 }
 
-async fn accept(listener: Listener, workers: Arc<Vec<Handle>>, clients: Clients) {
+async fn accept(listener: Listener, workers: Arc<Vec<Handle>>, places: Places) {
     loop {
         let accepted = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -191,15 +217,15 @@ async fn accept(listener: Listener, workers: Arc<Vec<Handle>>, clients: Clients)
                 continue;
             }
         };
-        if clients.now.load(Ordering::Relaxed) >= clients.maximum {
+        if places.now.load(Ordering::Relaxed) >= places.settings.load().maxclients {
             refuse(accepted, listener.tls.is_some()).await;
             continue;
         }
         let Some(worker) = workers.iter().min_by_key(|worker| worker.clients.load(Ordering::Relaxed)) else {
             return;
         };
-        let id = SessionId(clients.next_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1));
-        let ticket = Ticket::new(&[&clients.now, &worker.clients]);
+        let id = SessionId(places.next_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1));
+        let ticket = Ticket::new(&[&places.now, &worker.clients]);
         let arrival =
             Arrival { accepted, tls: listener.tls.clone(), listener: listener.bind.to_string(), id, ticket };
         if worker.messages.send(Message::Serve(arrival)).is_err() {

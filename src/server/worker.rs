@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::LocalSet;
@@ -18,7 +19,7 @@ use tracing::debug;
 use super::Settings;
 use super::listener::{Accepted, TlsSlot, tcp, unix};
 use crate::session::{Clients, Draining, Ends, Outbox, Session, SessionId, Shared};
-use crate::upstream::Pool;
+use crate::upstream::{self, Pool};
 use crate::users::Users;
 
 /// What Redis tells a client whom protected mode refuses, word for word.
@@ -39,6 +40,8 @@ pub(super) enum Message {
     Serve(Arrival),
     /// The policy has changed: let every session look.
     Wake,
+    /// Make links to come with these settings.
+    Upstream(Box<upstream::Settings>),
     /// End all sessions as soon as they owe no reply; those that keep a transaction open may finish it for so long.
     Drain(Duration),
 }
@@ -76,13 +79,14 @@ impl Drop for Ticket {
 struct Worker {
     shared: Rc<Shared>,
     sessions: RefCell<HashMap<SessionId, Rc<Outbox>>>,
-    handshake_timeout: Duration,
-    protected_mode: bool,
+    settings: Arc<ArcSwap<Settings>>,
 }
 
 /// What the workers have in common, beside the users.
 #[derive(Clone)]
 pub(super) struct Common {
+    /// In force; what the listeners and the upstream are is read elsewhere.
+    pub(super) settings: Arc<ArcSwap<Settings>>,
     pub(super) clients: Arc<Clients>,
     /// Permits for leased links.
     pub(super) leases: Arc<Semaphore>,
@@ -93,7 +97,6 @@ pub(super) struct Common {
 /// The body of a worker's thread. Returns when it was told to drain and all sessions have ended, or when nobody can
 /// tell it anything any more.
 pub(super) fn run(
-    settings: &Settings,
     users: Arc<Users>,
     common: Common,
     messages: mpsc::UnboundedReceiver<Message>,
@@ -106,12 +109,11 @@ pub(super) fn run(
                 live: users.live().clone(),
                 users,
                 clients: common.clients,
-                pool: Pool::new(settings.upstream.clone(), common.leases, common.on_up),
+                pool: Pool::new(common.settings.load().upstream.clone(), common.leases, common.on_up),
                 draining: Cell::default(),
             }),
             sessions: RefCell::default(),
-            handshake_timeout: settings.handshake_timeout,
-            protected_mode: settings.protected_mode,
+            settings: common.settings,
         });
         worker.shared.pool.warm();
         worker.listen(messages).await;
@@ -128,6 +130,7 @@ impl Worker {
                     tokio::task::spawn_local(async move { worker.serve(arrival).await });
                 }
                 Message::Wake => self.wake_all(),
+                Message::Upstream(settings) => self.shared.pool.renew(*settings),
                 Message::Drain(patience) => {
                     self.drain(Draining::Kindly, patience).await;
                     return self.drain(Draining::Firmly, Duration::MAX).await;
@@ -194,7 +197,7 @@ impl Worker {
             return self.admit(stream, id, ends).await;
         };
         let handshake = tokio_rustls::TlsAcceptor::from(tls.load()).accept(stream);
-        let stream = tokio::time::timeout(self.handshake_timeout, handshake).await??;
+        let stream = tokio::time::timeout(self.settings.load().handshake_timeout, handshake).await??;
         self.admit(stream, id, ends).await
     }
 
@@ -206,7 +209,7 @@ impl Worker {
     ) -> std::io::Result<()> {
         // Redis asks for the default user's password only, whether that user is on or off.
         let open = self.shared.live.load().user(b"default").is_none_or(|user| user.is_nopass());
-        if self.protected_mode && !ends.local && open {
+        if self.settings.load().protected_mode && !ends.local && open {
             stream.write_all(PROTECTED).await?;
             return stream.shutdown().await;
         }

@@ -19,7 +19,9 @@ use crate::command::{CommandId, CommandTable};
 /// The clients that are connected, by number.
 pub struct Clients {
     since: Instant,
-    limits: Limits,
+    limits: Mutex<Limits>,
+    /// `maxmemory_clients` of these: it is asked for on the way of a request.
+    maxmemory: AtomicUsize,
     /// Bytes that are held for all of them.
     held: AtomicUsize,
     all: Mutex<BTreeMap<u64, Arc<Client>>>,
@@ -97,7 +99,8 @@ impl Clients {
     pub fn new(limits: Limits) -> Self {
         Clients {
             since: Instant::now(),
-            limits,
+            limits: Mutex::new(limits),
+            maxmemory: AtomicUsize::new(limits.maxmemory_clients),
             held: AtomicUsize::default(),
             all: Mutex::default(),
             pause: Pause::default(),
@@ -106,7 +109,13 @@ impl Clients {
 
     /// What they are held to.
     pub fn limits(&self) -> Limits {
-        self.limits
+        *lock(&self.limits)
+    }
+
+    /// Holds them to other limits: for what they have not read, those who connect from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        *lock(&self.limits) = limits;
+        self.maxmemory.store(limits.maxmemory_clients, Ordering::Relaxed);
     }
 
     /// Bytes that are held for all of them, but for less than a page of each.
@@ -175,7 +184,7 @@ impl Clients {
         let mut total = held.iter().map(|(held, _)| *held).fold(0, usize::saturating_add);
         held.sort_unstable_by_key(|(held, client)| (Reverse(*held), client.id.0));
         for (held, client) in held {
-            if total <= self.limits.maxmemory_clients || held == 0 {
+            if total <= self.maxmemory.load(Ordering::Relaxed) || held == 0 {
                 return;
             }
             if lock(&client.card).no_evict {
@@ -214,7 +223,7 @@ impl Seat {
         }
         let more = bytes.saturating_sub(before);
         let all = clients.held.fetch_add(more, Ordering::Relaxed).saturating_add(more);
-        if (1..all).contains(&clients.limits.maxmemory_clients) {
+        if (1..all).contains(&clients.maxmemory.load(Ordering::Relaxed)) {
             clients.evict();
         }
     }

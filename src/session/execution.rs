@@ -142,12 +142,12 @@ impl<S> Session<S> {
                 local::rewrite_config(element, &own, self.state.protocol, out);
             }
             Part::Info => {
-                let section = local::info_section(&self.shared.clients, policy);
+                let section = local::info_section(&self.shared, policy);
                 local::append_info(element, &section, false, self.state.protocol, out);
             }
             Part::Filter(View::Info) => {
                 let own = local::shows_redkeep(request);
-                let section = own.then(|| local::info_section(&self.shared.clients, policy));
+                let section = own.then(|| local::info_section(&self.shared, policy));
                 let section = section.unwrap_or_default();
                 local::append_info(element, &section, true, self.state.protocol, out);
             }

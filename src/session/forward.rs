@@ -78,7 +78,7 @@ impl Way<'_> {
             Then::Queued(_) => self.witness.clone(),
             Then::Filter(View::Info) => {
                 let own = local::shows_redkeep(judged.request());
-                let section = own.then(|| local::info_section(&self.shared.clients, policy));
+                let section = own.then(|| local::info_section(self.shared, policy));
                 Rc::new(InfoView {
                     outbox: self.outbox.clone(),
                     section: section.unwrap_or_default(),
@@ -89,7 +89,7 @@ impl Way<'_> {
             Then::Filter(view) => Rc::new(FencedReply::new(self.outbox.clone(), KeyFilter::new(view, state))),
             Then::AddInfo => Rc::new(InfoView {
                 outbox: self.outbox.clone(),
-                section: local::info_section(&self.shared.clients, policy),
+                section: local::info_section(self.shared, policy),
                 protocol: state.protocol,
                 fenced: false,
             }),

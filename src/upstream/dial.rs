@@ -84,19 +84,22 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether a link made by `other` would be as good as one made by these settings.
+    /// Whether both name the same upstream, with TLS or without.
+    pub fn is_same_place(&self, other: &Settings) -> bool {
+        self.address == other.address && self.tls.is_some() == other.tls.is_some()
+    }
+
+    /// Whether a link that was made with `other` would be as good as one that is made with these settings.
     pub fn is_same(&self, other: &Settings) -> bool {
         let tls =
             |settings: &Settings| settings.tls.as_ref().map(|tls| (tls.server_name.clone(), tls.fingerprint));
-        self.address == other.address
+        self.is_same_place(other)
             && tls(self) == tls(other)
             && self.username == other.username
             && self.password.as_deref().map(Secret::expose_secret)
                 == other.password.as_deref().map(Secret::expose_secret)
             && self.connect_timeout == other.connect_timeout
             && self.response_timeout == other.response_timeout
-            && self.links_per_worker == other.links_per_worker
-            && self.max_leased == other.max_leased
             && self.lease_timeout == other.lease_timeout
             && self.names == other.names
     }

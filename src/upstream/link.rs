@@ -35,6 +35,8 @@ const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 
 /// The sessions' side of one upstream connection. Owned by one worker.
 pub struct Link {
+    /// What its connection was made with, and will be made with again.
+    pub(super) settings: Rc<Settings>,
     pub(super) key: LinkKey,
     /// Shared by sessions, so that it reconnects.
     pub(super) shared: bool,
@@ -54,7 +56,7 @@ impl Link {
     /// Starts a link that sessions share, and the task that drives it on this worker. `on_dialled` is told of each
     /// attempt to connect whether it succeeded.
     pub fn open(settings: Rc<Settings>, key: LinkKey, on_dialled: impl Fn(bool) + 'static) -> Rc<Link> {
-        Link::new(key, None, &settings).start(settings, on_dialled)
+        Link::new(settings, key, None).start(on_dialled)
     }
 
     /// The same for a link of one session. The permit is given back when the link has ended, or rests.
@@ -64,12 +66,12 @@ impl Link {
         permit: Permit,
         on_dialled: impl Fn(bool) + 'static,
     ) -> Rc<Link> {
-        Link::new(key, Some(permit), &settings).start(settings, on_dialled)
+        Link::new(settings, key, Some(permit)).start(on_dialled)
     }
 
-    fn start(self, settings: Rc<Settings>, on_dialled: impl Fn(bool) + 'static) -> Rc<Link> {
+    fn start(self, on_dialled: impl Fn(bool) + 'static) -> Rc<Link> {
         let link = Rc::new(self);
-        let (driven, driver) = (Rc::downgrade(&link), drive(link.clone(), settings, on_dialled));
+        let (driven, driver) = (Rc::downgrade(&link), drive(link.clone(), on_dialled));
         tokio::task::spawn_local(async move {
             let panicked = tokio::task::spawn_local(driver).await.is_err();
             // Every open slot gets its error, and nobody waits for a link that nobody drives.
@@ -80,12 +82,14 @@ impl Link {
         link
     }
 
-    fn new(key: LinkKey, permit: Option<Permit>, settings: &Settings) -> Link {
+    fn new(settings: Rc<Settings>, key: LinkKey, permit: Option<Permit>) -> Link {
+        let names = settings.names.clone();
         Link {
+            settings,
             key,
             shared: permit.is_none(),
             retired: Cell::new(false),
-            inner: RefCell::new(Inner::new(key, permit, settings.names.clone())),
+            inner: RefCell::new(Inner::new(key, permit, names)),
         }
     }
 
@@ -109,7 +113,8 @@ impl Link {
         self.inner.borrow().slots.is_empty()
     }
 
-    /// Whether a shared link takes no more requests, because it carries a large reply. It ends when all are answered.
+    /// Whether a shared link takes no more requests, because it carries a large reply or was made with other settings.
+    /// It ends when all are answered.
     pub fn is_retired(&self) -> bool {
         self.retired.get()
     }
@@ -121,8 +126,19 @@ impl Link {
 
     /// Has a shared link take no more requests; the permit is for its connection, beside the one that follows it.
     pub fn retire(&self, permit: Permit) {
-        self.retired.set(true);
         self.inner.borrow_mut().permit = Some(permit);
+        self.replace();
+    }
+
+    /// Has a shared link take no more requests: another one takes its place. It ends when it owes no reply.
+    pub fn replace(&self) {
+        self.retired.set(true);
+        self.inner.borrow_mut().wake();
+    }
+
+    /// Whether the link was made with these settings, not with those that were in force before.
+    pub fn is_of(&self, settings: &Rc<Settings>) -> bool {
+        Rc::ptr_eq(&self.settings, settings)
     }
 
     /// Puts a leased link to rest until another session needs one: its permit is given back. False if it cannot be used

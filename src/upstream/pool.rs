@@ -35,7 +35,7 @@ pub enum Lease {
 
 /// All links of one worker.
 pub struct Pool {
-    settings: Rc<Settings>,
+    settings: RefCell<Rc<Settings>>,
     shared: RefCell<HashMap<LinkKey, Vec<Rc<Link>>>>,
     /// Leased links that nobody uses, the one that rested last at the end.
     resting: RefCell<HashMap<LinkKey, Vec<Rc<Link>>>>,
@@ -52,13 +52,26 @@ impl Pool {
     /// `leases` has `max_leased` permits, for the pools of all workers.
     pub fn new(settings: Settings, leases: Arc<Semaphore>, on_up: Arc<Notify>) -> Self {
         Pool {
-            settings: Rc::new(settings),
+            settings: RefCell::new(Rc::new(settings)),
             shared: RefCell::default(),
             resting: RefCell::default(),
             leases,
             failed: Rc::default(),
             on_up,
         }
+    }
+
+    /// Has all links to come made with these settings (another password, after a rotation): shared links take no more
+    /// requests and end when all are answered, leased ones when their session is through with them.
+    pub fn renew(&self, settings: Settings) {
+        self.settings.replace(Rc::new(settings));
+        let shared = self.shared.take();
+        shared.values().flatten().for_each(|link| link.replace());
+        let resting = self.resting.take();
+        resting.values().flatten().for_each(|link| link.close());
+        // What failed with the old ones may succeed now.
+        self.failed.borrow_mut().clear();
+        self.warm();
     }
 
     /// Opens the links that most sessions begin with, so that the first of them need not wait.
@@ -87,9 +100,9 @@ impl Pool {
                 return None;
             }
         }
-        let links = shared
-            .entry(key)
-            .or_insert_with(|| (0..self.settings.links_per_worker.max(1)).map(|_| self.open(key)).collect());
+        let links = shared.entry(key).or_insert_with(|| {
+            (0..self.settings().links_per_worker.max(1)).map(|_| self.open(key)).collect()
+        });
         let index = usize::try_from(session).unwrap_or_default().checked_rem(links.len()).unwrap_or_default();
         let link = links.get_mut(index)?;
         // Nobody closes a shared link that is in use: one that is dead has panicked.
@@ -144,7 +157,7 @@ impl Pool {
                 failed.entry(key).or_insert_with(Attempts::after_failure);
             }
         };
-        Lease::Link(Link::open_leased(self.settings.clone(), key, permit, told))
+        Lease::Link(Link::open_leased(self.settings(), key, permit, told))
     }
 
     /// Takes back a link that was leased: it rests if it is clean, else it is closed.
@@ -155,7 +168,7 @@ impl Pool {
         }
         let others = resting.entry(link.key()).or_default();
         others.retain(|link| !link.is_dead());
-        if others.len() < MAX_RESTING && link.rest() {
+        if others.len() < MAX_RESTING && link.is_of(&self.settings.borrow()) && link.rest() {
             others.push(link.clone());
         } else {
             link.close();
@@ -165,13 +178,17 @@ impl Pool {
     /// Waits in line for a permit, `lease_timeout` at most; `None` if that has passed.
     pub fn wait_for_permit(&self) -> impl Future<Output = Option<Permit>> + use<> {
         let permit = self.leases.clone().acquire_owned();
-        let waited = tokio::time::timeout(self.settings.lease_timeout, permit);
+        let waited = tokio::time::timeout(self.settings().lease_timeout, permit);
         async { waited.await.ok()?.ok().map(Permit::new) }
+    }
+
+    fn settings(&self) -> Rc<Settings> {
+        self.settings.borrow().clone()
     }
 
     fn open(&self, key: LinkKey) -> Rc<Link> {
         let (failed, on_up) = (self.failed.clone(), self.on_up.clone());
-        Link::open(self.settings.clone(), key, move |up| {
+        Link::open(self.settings(), key, move |up| {
             if up {
                 failed.borrow_mut().remove(&key);
                 on_up.notify_one();

@@ -54,7 +54,8 @@ enum End {
 
 /// Connects and serves the link until it is dead. Shared links reconnect for ever; leased ones end with their connection:
 /// the state that they were leased for is lost.
-pub(super) async fn drive(link: Rc<Link>, settings: Rc<Settings>, on_dialled: impl Fn(bool)) {
+pub(super) async fn drive(link: Rc<Link>, on_dialled: impl Fn(bool)) {
+    let settings = link.settings.clone();
     let mut backoff = Backoff::new();
     loop {
         match dial(&settings, link.key, !link.shared).await {
@@ -85,6 +86,9 @@ pub(super) async fn drive(link: Rc<Link>, settings: Rc<Settings>, on_dialled: im
         }
         if link.is_down() {
             tokio::time::sleep(backoff.next_delay()).await;
+            if link.is_retired() {
+                break;
+            }
         }
     }
     link.fail(Phase::Dead);

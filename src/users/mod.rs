@@ -12,14 +12,19 @@
 //! sessions, and does file I/O only for `ACL LOAD` and `ACL SAVE`.
 
 mod file;
+mod record;
+
+pub use record::Reloads;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use sha2::{Digest, Sha256};
 use tracing::{error, info};
+use zeroize::Zeroizing;
 
-use crate::acl::{Defaults, Event, Log, PasswordHash, User, parse_file};
+use crate::acl::{Defaults, Dialect, Event, Log, PasswordHash, User, parse_file};
 use crate::command::{CommandTable, Reported};
 use crate::policy::{ConditionsByUser, Gates, Live, Policy, Upstream};
 
@@ -43,6 +48,8 @@ pub struct Source {
     pub users: Vec<User>,
     /// The ACL file that they came from.
     pub file: Option<PathBuf>,
+    /// SHA-256 of its content.
+    pub file_digest: Option<[u8; 32]>,
     /// The password that replaces those of the default user.
     pub requirepass: Option<PasswordHash>,
     /// What must hold for users beside their rules.
@@ -69,6 +76,7 @@ pub struct Users {
     live: Arc<Live>,
     state: Mutex<State>,
     log: Mutex<Log>,
+    reloads: Reloads,
     /// Wakes the sessions of all workers.
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -76,6 +84,8 @@ pub struct Users {
 /// What a change starts from, besides the policy in force.
 struct State {
     source: Source,
+    /// `source.defaults`, or what a client has set since.
+    defaults: Defaults,
     fitting: Option<Fitting>,
 }
 
@@ -84,6 +94,30 @@ impl Source {
     pub fn compile(&self, fitting: Option<&Fitting>) -> Policy {
         compile(self, self.users.iter(), fitting)
     }
+
+    /// Whether both define the same users: then a reload leaves those in force alone, with all that clients have changed.
+    fn has_users_of(&self, other: &Source) -> bool {
+        let lines = |source: &Source| -> Vec<Vec<u8>> {
+            source.users.iter().map(|user| user.describe(Dialect::Redis72)).collect()
+        };
+        let same = match (&self.file_digest, &other.file_digest) {
+            (Some(one), Some(other)) => one == other,
+            (None, None) => lines(self) == lines(other),
+            _ => false,
+        };
+        same && self.file == other.file
+            && self.requirepass == other.requirepass
+            && self.defaults == other.defaults
+    }
+}
+
+/// What a reload does with users that their sources do not define otherwise than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unchanged {
+    /// Leaves them alone: something else has changed (a certificate).
+    Keep,
+    /// Takes them from their sources again: that is what was asked for (SIGHUP).
+    Replace,
 }
 
 impl Users {
@@ -92,7 +126,8 @@ impl Users {
         Users {
             live: Arc::new(Live::new(source.compile(fitting.as_ref()))),
             log: Mutex::new(Log::new(source.log_max_len)),
-            state: Mutex::new(State { source, fitting }),
+            state: Mutex::new(State { defaults: source.defaults, source, fitting }),
+            reloads: Reloads::default(),
             wake: OnceLock::new(),
         }
     }
@@ -108,14 +143,36 @@ impl Users {
         let _ = self.wake.set(Box::new(wake));
     }
 
-    /// Takes users and gates of a configuration that was read again. Returns the new generation.
-    pub fn replace(&self, source: Source) -> u64 {
+    /// How reloads went.
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
+    }
+
+    /// Takes users and gates of a configuration that was read again. Returns the generation that is in force then.
+    pub fn replace(&self, source: Source, unchanged: Unchanged) -> u64 {
         let mut state = lock(&self.state);
-        lock(&self.log).set_max_len(source.log_max_len);
-        let next = source.compile(state.fitting.as_ref());
+        let keep = unchanged == Unchanged::Keep;
+        if !keep || source.log_max_len != state.source.log_max_len {
+            lock(&self.log).set_max_len(source.log_max_len);
+        }
+        let now = self.live.load();
+        let next = if keep && source.has_users_of(&state.source) {
+            if source.gates == state.source.gates {
+                state.source = source;
+                return now.generation();
+            }
+            compile(&source, now.users().into_iter().map(|user| &**user), state.fitting.as_ref())
+        } else {
+            state.defaults = source.defaults;
+            source.compile(state.fitting.as_ref())
+        };
         state.source = source;
-        let policy = self.live.load().replaced_by(&next);
-        self.publish(policy)
+        self.publish(now.replaced_by(&next))
+    }
+
+    /// SHA-256 of the ACL file as it was last read or written here.
+    pub fn file_digest(&self) -> Option<[u8; 32]> {
+        lock(&self.state).source.file_digest
     }
 
     /// Fits commands, categories and wording to an upstream; the users stay as they are.
@@ -130,6 +187,7 @@ impl Users {
 
     fn publish(&self, policy: Policy) -> u64 {
         let generation = self.live.publish(policy);
+        self.reloads.note_policy();
         if let Some(wake) = self.wake.get() {
             wake();
         }
@@ -150,7 +208,7 @@ impl Users {
         let table = now.table();
         let user = match now.user(name) {
             Some(user) => User::clone(user),
-            None => User::new(name, state.source.defaults, table)
+            None => User::new(name, state.defaults, table)
                 .map_err(|error| format!("ERR {}", error.text()).into_bytes())?,
         };
         let user = user.set(rules, table).map_err(|error| [b"ERR ", error.reply().as_slice()].concat())?;
@@ -188,26 +246,34 @@ impl Users {
     /// # Errors
     /// The text of the client's error, with all mistakes of the file.
     pub fn load(&self) -> Result<(), String> {
-        let state = lock(&self.state);
-        let Some(path) = &state.source.file else { return Err(NO_FILE.to_owned()) };
+        let mut state = lock(&self.state);
+        let Some(path) = state.source.file.clone() else { return Err(NO_FILE.to_owned()) };
         let now = self.live.load();
-        let bytes = std::fs::read(path).map_err(|error| {
+        let bytes = Zeroizing::new(std::fs::read(&path).map_err(|error| {
+            self.reloads.note_refused();
             // Redis has the system's words only, without its number.
             let words = error.to_string();
             let words = words.split(" (os error").next().unwrap_or_default();
             format!("ERR Error loading ACLs, opening file '{}': {words}", path.display())
-        })?;
-        let users = parse_file(&bytes, state.source.defaults, now.table()).map_err(|errors| {
+        })?);
+        let users = parse_file(&bytes, state.defaults, now.table()).map_err(|errors| {
+            self.reloads.note_refused();
+            for problem in &errors {
+                let (file, line, column) = (path.display(), problem.line, problem.column);
+                error!(problem = %format_args!("{file}:{line}:{column}: {}", problem.text), "ACL LOAD refused");
+            }
             let texts: Vec<String> = errors
                 .iter()
                 .map(|error| format!("{}:{}: {}. ", path.display(), error.line, error.text))
                 .collect();
             format!("ERR {}{NOT_LOADED}", texts.concat())
         })?;
-        let users =
-            with_default(users, state.source.requirepass.as_ref(), state.source.defaults, now.table());
+        let users = with_default(users, state.source.requirepass.as_ref(), state.defaults, now.table());
         let policy = now.replace_users(users);
+        // The watch need not bring what is in force already.
+        state.source.file_digest = Some(Sha256::digest(&*bytes).into());
         let generation = self.publish(policy);
+        self.reloads.note_ok();
         info!(generation, file = %path.display(), "users loaded by ACL LOAD");
         Ok(())
     }
@@ -217,18 +283,21 @@ impl Users {
     /// # Errors
     /// The text of the client's error; the log has what the system said.
     pub fn save(&self) -> Result<(), &'static str> {
-        let state = lock(&self.state);
-        let Some(path) = &state.source.file else { return Err(NO_FILE) };
+        let mut state = lock(&self.state);
+        let Some(path) = state.source.file.clone() else { return Err(NO_FILE) };
         let mut text = Vec::new();
         let policy = self.live.load();
         for user in policy.users() {
             text.extend_from_slice(&user.describe(policy.dialect()));
             text.push(b'\n');
         }
-        file::replace(path, &text).map_err(|error| {
+        file::replace(&path, &text).map_err(|error| {
             error!(file = %path.display(), %error, "ACL SAVE failed");
             NOT_SAVED
-        })
+        })?;
+        // What we wrote ourselves is no reason to read it again, and to undo what a client changes next.
+        state.source.file_digest = Some(Sha256::digest(&text).into());
+        Ok(())
     }
 
     /// `CONFIG SET requirepass`: the one password of the default user; none at all if it is empty.
@@ -237,7 +306,7 @@ impl Users {
         let now = self.live.load();
         let table = now.table();
         let default = now.user(b"default").map(|user| User::clone(user));
-        let default = default.unwrap_or_else(|| User::default_open(state.source.defaults, table));
+        let default = default.unwrap_or_else(|| User::default_open(state.defaults, table));
         let hash = format!("#{}", PasswordHash::of(password).to_hex());
         let rule = if password.is_empty() { b"nopass" } else { hash.as_bytes() };
         // Neither rule can be refused; if one were, nothing would change.
@@ -254,12 +323,12 @@ impl Users {
 
     /// `CONFIG GET acl-pubsub-default`: whether new users have all channels.
     pub fn all_channels(&self) -> bool {
-        lock(&self.state).source.defaults.all_channels
+        lock(&self.state).defaults.all_channels
     }
 
     /// `CONFIG SET acl-pubsub-default`.
     pub fn set_all_channels(&self, all_channels: bool) {
-        lock(&self.state).source.defaults.all_channels = all_channels;
+        lock(&self.state).defaults.all_channels = all_channels;
     }
 
     /// The ACL log. Hold it shortly: workers wait for each other.

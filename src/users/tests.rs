@@ -43,6 +43,7 @@ fn users(file: Option<PathBuf>) -> Users {
         gates: Gates::default(),
         defaults: Defaults::default(),
         log_max_len: 8,
+        file_digest: None,
     };
     Users::new(source, None)
 }

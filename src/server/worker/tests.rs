@@ -71,6 +71,7 @@ fn worker(server: &Server, leases: Arc<Semaphore>) -> Rc<Worker> {
         gates: Gates::default(),
         defaults: Defaults::default(),
         log_max_len: 8,
+        file_digest: None,
     };
     let users = Arc::new(Users::new(source, None));
     Rc::new(Worker {
@@ -82,8 +83,15 @@ fn worker(server: &Server, leases: Arc<Semaphore>) -> Rc<Worker> {
             draining: Cell::default(),
         }),
         sessions: RefCell::default(),
-        handshake_timeout: Duration::from_secs(1),
-        protected_mode: false,
+        settings: Arc::new(ArcSwap::from_pointee(Settings {
+            listeners: Vec::new(),
+            workers: 1,
+            maxclients: 1,
+            limits: crate::session::Limits::DEFAULT,
+            handshake_timeout: Duration::from_secs(1),
+            protected_mode: false,
+            upstream: server.settings(),
+        })),
     })
 }
 
