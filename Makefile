@@ -5,7 +5,7 @@ CARGO ?= cargo
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test setup setup-run check-deploy test-clients demo-check lint acl-diff effects soak fuzz bench-judge clean
+.PHONY: help run test setup setup-run check-deploy test-clients demo-check lint acl-diff effects soak reloads fuzz bench-judge clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ SOAK_SECONDS ?= 3600
 
 soak: setup ## let 64 clients and a failing upstream look for a reply that reaches the wrong one, SOAK_SECONDS (3600)
 	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked --test it every_reply_belongs_to_its_request -- --nocapture
+
+reloads: setup ## 1,000 changes of the users' file under load, 200 broken files, 100 rotations of certificates (some minutes)
+	RELOADS=1000 BROKEN_FILES=200 CERTIFICATES=100 $(CARGO) test --locked --test it watch:: -- --nocapture --test-threads 1
 
 demo-check: setup-run ## run the scene of `make run` once and fail if any result is not the expected one
 	$(CARGO) run --locked -- demo --check

@@ -1,6 +1,7 @@
-//! The command line: `run`, `check`, `explain`, `demo`, `healthcheck`.
+//! The command line: `run`, `check`, `explain`, `passwd`, `genpass`, `demo`, `healthcheck`.
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,7 +12,7 @@ use crate::config::{Plan, Problems};
 use crate::explain::Question;
 use crate::policy::Version;
 use crate::server::StartError;
-use crate::{demo, explain, health, logging};
+use crate::{demo, diff, explain, health, logging, passwd, process};
 
 /// A usage or configuration error, as clap's own.
 const EXIT_USAGE: u8 = 2;
@@ -19,10 +20,32 @@ const EXIT_USAGE: u8 = 2;
 const EXIT_BIND: u8 = 5;
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done, 1 failed (explain: denied), 2 wrong usage or configuration, 3 something that is needed is missing, 5 an address \
+Exit codes: 0 done, 1 failed (explain: denied; check --diff: rights differ), 2 wrong usage or configuration, 3 something that is needed is missing, 5 an address \
 cannot be bound.
-Signals: SIGHUP reloads users, their passwords, rename rules and the listeners' certificates; SIGTERM and SIGINT end in order, a second one \
-at once.";
+Signals: SIGHUP reads the configuration and all files that it names again, as a change of them does by itself; SIGTERM and SIGINT \
+end in order, a second one at once.";
+
+const CHECK_HELP: &str = "\
+Examples:
+  redkeep check --config redkeep.yaml
+  redkeep check --diff redkeep.yaml redkeep.yaml.new
+
+Exit codes: 0 nothing is wrong (--diff: nobody's rights change), 1 --diff: rights change, and standard output says whose, \
+2 something is wrong.";
+
+const PASSWD_HELP: &str = "\
+On a terminal it asks twice and shows nothing of what is typed. Otherwise it reads one line from standard input, whose end does \
+not belong to the password. A password is never an argument: everybody on the machine could read it.
+
+Examples:
+  redkeep passwd
+  redkeep genpass | tee app-password | redkeep passwd
+
+The output, such as #9f86d081…, is a rule: `user app on #9f86d081… ~app:* +@all` in an ACL file, or \
+`rules: \"on #9f86d081… ~app:* +@all\"` in the configuration. What is hashed is SHA-256 without a salt, as in Redis: it protects \
+long random passwords (redkeep genpass), and short ones hardly.
+
+Exit codes: 0 done, 1 no password was given, 2 wrong usage.";
 
 const EXPLAIN_HELP: &str = "\
 The verdict comes first, with the error that the client would get; then what the command is and which keys and channels \
@@ -48,10 +71,16 @@ enum Command {
     /// Serve clients as the configuration says
     Run(ConfigArgs),
     /// Say all that is wrong with a configuration, with file:line:column; binds no port
-    Check(ConfigArgs),
+    #[command(after_help = CHECK_HELP)]
+    Check(CheckArgs),
     /// Say whether a user may run a command, by which rule, and what would change that; connects to nothing
     #[command(after_help = EXPLAIN_HELP)]
     Explain(ExplainArgs),
+    /// Read a password from a prompt or standard input, and print its hash for an ACL file
+    #[command(after_help = PASSWD_HELP)]
+    Passwd,
+    /// Make a random password, in hexadecimal digits, and print it
+    Genpass(GenpassArgs),
     /// Show the main job on this machine: a real, open Redis behind a guarded TLS port
     Demo(DemoArgs),
     /// Ask a running proxy whether it serves: for HEALTHCHECK in containers
@@ -69,6 +98,25 @@ struct ConfigArgs {
         env = "REDKEEP_CONFIG"
     )]
     config: PathBuf,
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Compare two configurations instead, and print whose rights change from OLD to NEW
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"])]
+    diff: Option<Vec<PathBuf>>,
+}
+
+#[derive(Args)]
+struct GenpassArgs {
+    /// Strength
+    #[arg(long, value_name = "NUMBER", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    bits: u16,
+    /// Print its hash, as a rule for an ACL file, in a second line
+    #[arg(long)]
+    hash: bool,
 }
 
 #[derive(Args)]
@@ -98,9 +146,15 @@ struct DemoArgs {
 
 /// Runs the program and says how it ended.
 pub fn main() -> ExitCode {
+    process::forbid_dumps();
     match Cli::parse().command {
         Command::Run(args) => run(&args.config),
-        Command::Check(args) => check(&args.config),
+        Command::Check(args) => match args.diff.as_deref() {
+            Some([old, new]) => compare(old, new),
+            _ => check(&args.config.config),
+        },
+        Command::Passwd => passwd::passwd(),
+        Command::Genpass(args) => passwd::genpass(args.bits, args.hash),
         Command::Explain(args) => {
             let command: Vec<&OsStr> = args.command.iter().map(OsString::as_os_str).collect();
             let version = args.upstream_version;
@@ -118,6 +172,9 @@ fn run(path: &Path) -> ExitCode {
         Ok(plan) => plan,
         Err(problems) => return report(&problems),
     };
+    if plan.core_dumps {
+        process::allow_dumps();
+    }
     logging::start(plan.log_format, &plan.log_level);
     let ended = block_on(async {
         let app = match App::start(path, plan).await {
@@ -151,6 +208,22 @@ fn check(path: &Path) -> ExitCode {
         }
         Err(problems) => report(&problems),
     }
+}
+
+fn compare(old: &Path, new: &Path) -> ExitCode {
+    let (old, new) = match (Plan::load(old), Plan::load(new)) {
+        (Ok(old), Ok(new)) => (old, new),
+        (old, new) => {
+            for problems in [old.err(), new.err()].into_iter().flatten() {
+                eprintln!("{problems}");
+            }
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let page = diff::page(&old.users.compile(None), &new.users.compile(None));
+    // Whoever closed the pipe has read enough; the exit code tells in any case.
+    let _ = std::io::stdout().write_all(page.as_bytes());
+    if page.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn version(text: &str) -> Result<Version, &'static str> {

@@ -25,11 +25,14 @@ const LAYERS: &[(&str, u8)] = &[
     ("config", 9),
     ("app", 10),
     ("logging", 10),
+    ("process", 10),
     ("renewal", 10),
     ("watch", 10),
     ("health", 11),
     ("demo", 11),
     ("explain", 11),
+    ("diff", 11),
+    ("passwd", 11),
     ("cli", 12),
 ];
 

@@ -180,6 +180,21 @@ impl Selector {
         self.all_databases
     }
 
+    /// Whether the command is allowed, with any arguments.
+    pub fn allows(&self, id: CommandId) -> bool {
+        self.has_command(id)
+    }
+
+    /// Whether commands that the table does not have yet are allowed.
+    pub fn allows_later_commands(&self) -> bool {
+        self.future_commands
+    }
+
+    /// The commands that are allowed with these first arguments.
+    pub fn first_args(&self) -> impl Iterator<Item = (CommandId, &[u8])> {
+        self.first_args.iter().map(|(id, arg)| (*id, &**arg))
+    }
+
     fn has_command(&self, id: CommandId) -> bool {
         self.commands.get(id.index() / 64).is_some_and(|word| word >> (id.index() % 64) & 1 == 1)
     }

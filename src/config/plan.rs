@@ -37,6 +37,8 @@ pub struct Plan {
     pub shutdown_timeout: Duration,
     /// `reload`.
     pub reload: Reload,
+    /// `core_dumps`.
+    pub core_dumps: bool,
     /// The files, as they were before anything else of the plan was read: who finds them as they are here has this plan.
     pub files: Snapshot,
     /// The own certificate of each TLS listener.
@@ -114,6 +116,7 @@ impl Plan {
             log_level: config.log.level,
             shutdown_timeout: config.shutdown_timeout,
             reload: config.reload,
+            core_dumps: config.core_dumps,
             files,
             certificates,
         })
@@ -138,6 +141,7 @@ impl Plan {
             ("upstream", "upstream.max_leased", from.max_leased != to.max_leased),
             ("log", "log.format", self.log_format != next.log_format),
             ("reload", "reload", self.reload != next.reload),
+            ("core_dumps", "core_dumps", self.core_dumps != next.core_dumps),
         ];
         let text = std::fs::read_to_string(file).unwrap_or_default();
         for (key, what, _) in fixed.iter().filter(|(_, _, differs)| *differs) {

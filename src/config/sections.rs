@@ -34,6 +34,7 @@ pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -
         let limits = limits(reader, top);
         let log = log(reader, top);
         let reload = reload(reader, top);
+        let core_dumps = reader.parse_or(top, "core_dumps", false, values::switch);
         let shutdown_timeout = reader.parse_or(top, "shutdown_timeout", SHUTDOWN_TIMEOUT, values::duration);
         let access = access?;
         Some(Config {
@@ -53,6 +54,7 @@ pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -
             limits,
             log,
             reload,
+            core_dumps,
             shutdown_timeout,
             files: Vec::new(),
         })

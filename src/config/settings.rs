@@ -48,6 +48,8 @@ pub struct Config {
     pub log: Log,
     /// `reload`.
     pub reload: Reload,
+    /// `core_dumps`, default no: whether the system may write the process' memory to a file, and others debug it.
+    pub core_dumps: bool,
     /// `shutdown_timeout`, default 25 s: how long sessions may finish after SIGTERM. Below the 30 s after which
     /// Kubernetes kills.
     pub shutdown_timeout: Duration,

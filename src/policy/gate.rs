@@ -13,6 +13,8 @@ mod deny;
 pub use bounds::{Bounds, Exceeded};
 pub(super) use deny::Marks;
 
+use std::collections::BTreeMap;
+
 use super::Reason;
 use crate::command::keys::is_word;
 use crate::command::{Affinity, CommandTable, Guard, Spec};
@@ -213,6 +215,13 @@ impl Gates {
         }
         let hidden = self.hidden.iter().any(|hidden| hidden.eq_ignore_ascii_case(name));
         if hidden { Named::Hidden } else { Named::AsSent }
+    }
+
+    /// The commands that were renamed, in lower case, with what clients call them; nothing if they are disabled. For a
+    /// comparison; the new names are not to be shown.
+    pub fn renamed(&self) -> BTreeMap<String, Vec<u8>> {
+        let alias = |name: &[u8]| self.alias_of(name).unwrap_or_default().to_vec();
+        self.hidden.iter().map(|name| (String::from_utf8_lossy(name).into_owned(), alias(name))).collect()
     }
 
     /// What clients call the renamed command `original`, in any case; `None` if it is disabled.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tracing::{debug, info, warn};
+use zeroize::Zeroize;
 
 use super::card::Card;
 use super::clients::Turn;
@@ -17,6 +18,7 @@ use super::state::State;
 use super::step::{Action, Then, step};
 use super::{Draining, Session, Shared, local, transaction};
 use crate::acl::LogReason;
+use crate::command::flag;
 use crate::policy::{Incarnation, Policy};
 use crate::resp::{self, Scanned, encode};
 use crate::users::Users;
@@ -65,6 +67,7 @@ impl<S> Session<S> {
         }
         if stale {
             self.outbox.fence(self.state.fence.as_ref());
+            self.blocked.judge_again(&policy, &self.state);
         }
         if !self.closing && self.seat.client().is_killed() {
             if self.seat.client().is_evicted() {
@@ -138,6 +141,7 @@ impl<S> Session<S> {
             seat,
             unseen,
             execution,
+            blocked,
             ..
         } = self;
         let request = scanner.request(whole.as_deref().unwrap_or(input));
@@ -145,7 +149,7 @@ impl<S> Session<S> {
         let (hold, left) = shared.clients.hold();
         // A pause does not hold up the end.
         state.hold = if shared.draining.get().is_on() { Hold::Nothing } else { hold };
-        let mut next = None;
+        let (mut next, mut answered_here) = (None, false);
         let transaction = state.transaction;
         let way = Way { shared, outbox, witness, whole: whole.as_ref() };
         let action = step(policy, state, request, scratch, settled, reply);
@@ -157,6 +161,7 @@ impl<S> Session<S> {
         }
         match action {
             Action::Administer { judged } => {
+                answered_here = true;
                 let client = seat.client();
                 // It may be about this client, too.
                 let (input, output) = (input.len(), outbox.backlog());
@@ -192,6 +197,9 @@ impl<S> Session<S> {
                         return Some(Stop::Unsettled);
                     }
                     Pick::Link(link) if way.send(&link, judged, then, policy, state) => {
+                        if then == Then::ReleaseAfterReply && judged.spec().flags.contains(flag::BLOCKING) {
+                            blocked.sent(judged, state.db);
+                        }
                         state.sent(then, judged, policy);
                     }
                     unsent => {
@@ -230,13 +238,20 @@ impl<S> Session<S> {
                 *waiting = Some(length);
                 return Some(Stop::Held(left));
             }
-            Action::Reply => outbox.reply(reply),
+            Action::Reply => {
+                answered_here = true;
+                outbox.reply(reply);
+            }
             Action::Settle => {
                 *waiting = Some(length);
                 return Some(Stop::Unsettled);
             }
         }
         if whole.take().is_none() {
+            if answered_here && let Some(handled) = input.get_mut(..length) {
+                // SECURITY: it may have been a password (AUTH, HELLO, ACL SETUSER, CONFIG SET requirepass).
+                handled.zeroize();
+            }
             input.advance(length);
         }
         links.leave_line();

@@ -5,6 +5,7 @@
 //! protocol, or a link of its own), all its earlier requests are answered.
 
 mod auth;
+mod blocked;
 mod card;
 mod clients;
 mod execution;
@@ -54,6 +55,7 @@ use crate::policy::Live;
 use crate::resp::{RequestBuf, Scanner};
 use crate::upstream::Pool;
 use crate::users::Users;
+use blocked::Blocked;
 use card::Card;
 use clients::{Seat, Turn};
 use execution::Execution;
@@ -122,6 +124,8 @@ pub struct Session<S> {
     outbox: Rc<Outbox>,
     witness: Rc<QueueWitness>,
     links: Links,
+    /// What blocks, or may.
+    blocked: Blocked,
     /// The command that blocks is being ended.
     unblocking: Option<Unblocking>,
     /// The transaction of which Redkeep itself has something to do when its reply is there.
@@ -157,6 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             witness: Rc::new(QueueWitness::new(outbox.clone())),
             outbox,
             links: Links::default(),
+            blocked: Blocked::default(),
             unblocking: None,
             execution: None,
             alarm: Alarm::default(),

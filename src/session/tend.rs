@@ -15,20 +15,21 @@ impl<S> Session<S> {
         !self.outbox.is_settled() && self.links.lease.as_ref().is_some_and(|lease| lease.is_patient())
     }
 
-    /// Ends a command that blocks, if somebody has asked for that, or the worker drains: nobody can tell how long it would
-    /// go on.
+    /// Ends a command that blocks, if somebody has asked for that, if it is not permitted any more, or the worker drains:
+    /// nobody can tell how long it would go on.
     pub(super) fn tend_blocked(&mut self) {
-        let draining = self.shared.draining.get().is_on();
+        let all = self.shared.draining.get().is_on() || self.blocked.is_revoked();
         let asked = self.seat.client().take_unblock();
         if !self.is_blocked() {
             self.unblocking = None;
+            self.blocked.clear();
             return;
         }
         if let Some(how) = asked {
             self.unblocking.get_or_insert_with(|| Unblocking::new(how, self.outbox.clone()));
         }
         loop {
-            if draining {
+            if all {
                 // Each of those that wait behind one another.
                 self.unblocking.get_or_insert_with(|| Unblocking::new(Unblock::Error, self.outbox.clone()));
             }
@@ -38,7 +39,7 @@ impl<S> Session<S> {
                 Progress::Done => self.unblocking = None,
                 Progress::Impossible => {
                     self.unblocking = None;
-                    if draining {
+                    if all {
                         self.abandon();
                     }
                     return;

@@ -64,7 +64,8 @@ impl Stage {
         let path = file.write("users.acl", users);
         let oracle = Redis::start_program(server, &["--aclfile", path.to_str().unwrap()]);
         let redis = Redis::start_program(server, &[]);
-        let proxy = Proxy::with_users(&redis, users, "");
+        // As a Redis, which reads its file when it is told to.
+        let proxy = Proxy::with_users(&redis, users, "reload: { watch: no }\n");
         let sides = [
             Side::Direct(oracle.socket().to_path_buf(), HashMap::new()),
             Side::Guarded(proxy.port(1), HashMap::new()),

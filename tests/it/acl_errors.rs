@@ -451,7 +451,8 @@ fn acl_load_and_save_say_what_the_server_says() {
         let path = dir.write("users.acl", ACL_USERS);
         let oracle = Redis::start_program(&server, &["--aclfile", path.to_str().unwrap()]);
         let redis = Redis::start_program(&server, &[]);
-        let proxy = Proxy::with_users(&redis, ACL_USERS, "log:\n  format: json\n");
+        // As a Redis, which reads its file when it is told to.
+        let proxy = Proxy::with_users(&redis, ACL_USERS, "reload: { watch: no }\n");
         let dirs = [dir.path(), proxy.dir.path()].map(|dir| dir.to_str().unwrap().to_owned());
         for file in FILES {
             dir.write("users.acl", file);

@@ -91,7 +91,7 @@ fn with_value(len: usize) -> (Redis, Proxy) {
     let redis = Redis::start(&[]);
     let last = (len - 1).to_string();
     assert_eq!(text(&redis.client().call(&["SETRANGE", "large", &last, "\0"])), format!(":{len}\r\n"));
-    let proxy = Proxy::standard(&redis);
+    let proxy = Proxy::with_users(&redis, USERS, "core_dumps: yes\n");
     wait_for("the link", || (proxy.plain().login("app", "secret").ask("PING") == "+PONG\r\n").then_some(()));
     (redis, proxy)
 }
@@ -273,7 +273,7 @@ fn clients_that_do_not_read_large_replies_cannot_take_all_connections_of_the_ups
 fn a_million_arguments_and_a_million_elements_pass() {
     const MANY: usize = 1_000_000;
     let redis = Redis::start(&[]);
-    let proxy = Proxy::with_users(&redis, USERS, "");
+    let proxy = Proxy::with_users(&redis, USERS, "core_dumps: yes\n");
     // One may do everything, the other is judged key by key.
     for user in ["admin", "app"] {
         let mut client = Client::patient(proxy.port(1)).login(user, "secret");

@@ -31,9 +31,12 @@
 //! - `renamed`: upstreams that have renamed nearly every command themselves
 //! - `replay`: thousands of sequences over all types of data, on a direct connection and through the proxy
 //! - `replication`: a real replica that follows the upstream through the proxy
+//! - `rotation`: the password at the upstream changes while clients are served
+//! - `secrets`: they show up nowhere; `passwd`, `genpass`, `check --diff`, core dumps
 //! - `syntax`: requests that Redis does not understand, in its words
 //! - `tls`: handshakes and client certificates
 //! - `transactions`: MULTI, WATCH and blocking commands on leased links
+//! - `watch`: files that change are read again by themselves
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -80,9 +83,12 @@ mod reload;
 mod renamed;
 mod replay;
 mod replication;
+mod rotation;
+mod secrets;
 mod support;
 mod syntax;
 mod tls;
 mod tracking;
 mod transactions;
 mod waiting;
+mod watch;

@@ -393,7 +393,8 @@ fn every_reply_belongs_to_its_request_whatever_happens() {
             direct.ask(&format!("SET app:const:{number} {}", constant_value(database, number)));
         }
     }
-    let proxy = Proxy::with_users(&redis, USERS, "");
+    // Its open files are counted.
+    let proxy = Proxy::with_users(&redis, USERS, "core_dumps: yes\n");
     let config = proxy.certs.client_config(false);
     let (tls, plain) = (proxy.port(0), proxy.port(1));
     let connect =

@@ -47,6 +47,11 @@ impl Proxy {
 
     /// A proxy with the configuration that `write` returns.
     pub fn start(write: impl FnOnce(&TempDir, &Certs) -> String) -> Proxy {
+        Proxy::start_with(&[("RUST_LOG", "debug")], write)
+    }
+
+    /// The same in another environment.
+    pub fn start_with(environment: &[(&str, &str)], write: impl FnOnce(&TempDir, &Certs) -> String) -> Proxy {
         let dir = TempDir::new();
         let certs = Certs::new(dir.path());
         let yaml = write(&dir, &certs);
@@ -56,7 +61,7 @@ impl Proxy {
             .arg("run")
             .arg("--config")
             .arg(dir.path().join("redkeep.yaml"))
-            .env("RUST_LOG", "debug")
+            .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
