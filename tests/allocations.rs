@@ -8,7 +8,7 @@ use std::hint::black_box;
 use allocation_counter::{AllocationInfo, measure};
 use redkeep::acl::{Defaults, parse_file, parse_rules};
 use redkeep::command::CommandTable;
-use redkeep::policy::{Facts, Gates, Policy, Rename, Verdict};
+use redkeep::policy::{Bounds, Facts, Gates, Policy, Rename, Verdict};
 use redkeep::resp::RequestBuf;
 
 const USERS: [(&str, &str); 2] = [
@@ -49,6 +49,12 @@ const REQUESTS: &[(Option<&str>, &str, bool)] = &[
     (Some("app"), "PUBLISH news:1 x", true),
     (Some("app"), "PUBLISH secret x", false),
     (Some("app"), "INFO", false),
+    (Some("default"), "FLUSHALL", false),
+    (Some("default"), "CONFIG SET save x", false),
+    (Some("default"), "SETBIT k 1 1", false),
+    (Some("default"), "SCAN 0 MATCH x* COUNT 100", true),
+    (Some("default"), "SCAN 0 MATCH x* COUNT 101", false),
+    (Some("default"), "SETRANGE k 1000 x", false),
     (None, "PING", false),
     (None, "AUTH a b", true),
 ];
@@ -57,7 +63,10 @@ const REQUESTS: &[(Option<&str>, &str, bool)] = &[
 fn judging_allocates_nothing() {
     let table = CommandTable::builtin();
     let renames = [Rename { command: "keys".to_owned(), alias: "all-keys".to_owned() }];
-    let gates = Gates::new(&renames, &table).unwrap();
+    let bounds = Bounds { max_count: Some(100), max_pattern_bytes: Some(100), max_offset_bytes: Some(100) };
+    let denied = ["flushall".to_owned(), "config|rewrite".to_owned(), "@bitmap".to_owned()];
+    let gates = Gates::new(&renames, &table).unwrap().with_denied(&denied, &table).unwrap();
+    let gates = gates.with_bounds(bounds).with_protected_configs(["save"]);
     let users = USERS
         .iter()
         .map(|(name, rules)| parse_rules(name, rules, Defaults::default(), &table).unwrap())

@@ -63,6 +63,11 @@ fn every_reason_has_the_words_of_its_version() {
         (Reason::Arity(spec("config")), "CONFIG", same("ERR wrong number of arguments for 'config' command")),
         (Reason::Unauthenticated(Some(spec("get"))), "GET x", same("NOAUTH Authentication required.")),
         (Reason::CrossProtocol, "POST /", same("")),
+        (
+            Reason::Bound(Exceeded { setting: "max_count", limit: 7, index: 2 }),
+            "SpoP k 8",
+            same("ERR redkeep: argument 2 of 'spop' is more than commands.bounds.max_count allows (7)"),
+        ),
         (Reason::ProtectedCommand("DEBUG"), "DEBUG SLEEP 0", guarded("DEBUG", "debug")),
         (Reason::ProtectedCommand("MODULE"), "MODULE LOAD x", guarded("MODULE", "module")),
         (
