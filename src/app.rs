@@ -133,7 +133,7 @@ impl App {
     /// The same for a change that was seen.
     fn take(&mut self, change: Change) {
         let (files, plan) = match change {
-            Change::Read(files, plan) => (files, plan),
+            Change::Read(files, plan) => (files, *plan),
             Change::Restored => {
                 info!("the files are again what is in force");
                 return self.users.reloads().note_restored();

@@ -78,7 +78,7 @@ fn changes(old: &User, new: &User, table: &CommandTable) -> String {
     passwords(&mut text, old, new);
     permissions(&mut text, old.root(), new.root(), table);
     let selectors = |user: &User| -> BTreeSet<String> {
-        user.selectors().iter().map(|selector| format!("({})", shown(&selector.describe(DIALECT)))).collect()
+        user.selectors().iter().map(|selector| format!("({})", shown(selector.describe(DIALECT)))).collect()
     };
     gains_and_losses(&mut text, "selectors", &selectors(old), &selectors(new));
     text

@@ -49,7 +49,7 @@ pub(crate) struct Watch {
 /// What a look at the files has found.
 pub(crate) enum Change {
     /// They differ from what is in force; this is what they mean.
-    Read(Snapshot, Result<Plan, Problems>),
+    Read(Snapshot, Box<Result<Plan, Problems>>),
     /// They were refused, and are now again what is in force.
     Restored,
 }
@@ -106,7 +106,7 @@ impl Watch {
             tokio::time::sleep(if torn { SETTLE_TORN } else { SETTLE }).await;
             if let Some((files, plan)) = self.read(files).await {
                 self.pending = false;
-                return Change::Read(files, plan);
+                return Change::Read(files, Box::new(plan));
             }
         }
     }

@@ -307,7 +307,7 @@ fn half_a_file_gets_into_force_neither_while_it_is_written_nor_while_its_last_li
     let file = mount.file("users.acl");
     let seen = proxy.log().len();
     // If this were taken for the whole, the rule that takes `+set` away would be missing.
-    let whole = USERS.replace("user reader on >secret ", "user reader on >secret ~* +set -set ");
+    let whole = USERS.replace("user reader on >secret ", "user reader on >secret ~other:* +set -set ");
     let (half, rest) = whole.split_at(whole.find(" -set").unwrap());
     std::fs::write(&file, half).unwrap();
     let begin = Instant::now();
