@@ -5,7 +5,8 @@ CARGO ?= cargo
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test setup setup-run check-deploy test-clients demo-check lint acl-diff effects soak reloads fuzz bench-judge clean
+.PHONY: help run test setup setup-run check-deploy test-clients demo-check lint acl-diff effects soak reloads fuzz bench-judge \
+	bench-memory handshake-flood clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +65,18 @@ fuzz: setup-run ## search with libFuzzer for inputs that break a property, FUZZ_
 
 bench-judge: setup-run ## what a verdict, a pattern, a login and a large ACL file cost (the first build takes minutes)
 	$(CARGO) bench --locked --bench judge
+
+MEMORY_CLIENTS ?= 5000
+
+bench-memory: setup ## what each TLS client costs in memory, with MEMORY_CLIENTS (5000) of them (the first build takes minutes)
+	ulimit -n 20000 && MEMORY_CLIENTS=$(MEMORY_CLIENTS) \
+		$(CARGO) test --release --locked --test it clients_cost_little_memory -- --nocapture
+
+FLOOD_HANDSHAKES ?= 10000
+
+handshake-flood: setup ## what FLOOD_HANDSHAKES (10000) stalled handshakes do to other clients' times
+	ulimit -n 20000 && FLOOD_HANDSHAKES=$(FLOOD_HANDSHAKES) \
+		$(CARGO) test --release --locked --test it a_flood_of_handshakes -- --nocapture
 
 clean: ## remove everything that was built or downloaded into this directory
 	rm -rf target .venv .tools demo-state

@@ -223,10 +223,15 @@ impl App {
         let upstream = &self.plan.server.upstream.address;
         let version = self.probed.as_ref().map_or("unknown", |probed| &probed.version_text);
         let users = self.users.live().load().user_count();
-        for ((_, tls), bind) in self.plan.server.listeners.iter().zip(self.server.addresses()) {
-            info!(listener = %bind, tls = tls.is_some(), %upstream, version, users, "listening");
-            if tls.is_none() && matches!(bind, Bind::Tcp(address) if !address.ip().is_loopback()) {
-                warn!(listener = %bind, "passwords and data pass this listener unencrypted; give it a tls block");
+        for (listener, bind) in self.plan.server.listeners.iter().zip(self.server.addresses()) {
+            let tls = listener.tls.is_some();
+            info!(listener = %bind, tls, %upstream, version, users, "listening");
+            if !tls && matches!(bind, Bind::Tcp(address) if !address.ip().is_loopback()) {
+                if listener.trust.protected_mode {
+                    warn!(listener = %bind, "without tls only clients of this machine are served; give it a tls block");
+                } else {
+                    warn!(listener = %bind, "passwords and data pass this listener unencrypted; give it a tls block");
+                }
             }
         }
     }

@@ -1,8 +1,9 @@
 //! `redkeep healthcheck`: does the running proxy answer, and is its upstream there? For containers without a shell.
 //!
-//! It reads the same configuration as the proxy, connects to the first listener as a client would, and asks the
+//! It reads the same configuration as the proxy, connects to the first listener that lets it in, and asks the
 //! upstream itself. Over TLS it accepts exactly the listener's own certificate, so it needs neither a CA nor a name.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::app::block_on;
 use crate::config::Plan;
-use crate::server::Bind;
 use crate::server::tls::provider;
+use crate::server::{Bind, LOCAL_PROXY_HEADER, ListenerSettings};
 use crate::upstream::{LinkKey, dial};
 
 /// Time for the whole check: below the 3 s that the container files give it, so that it can still say why it failed.
@@ -47,40 +48,65 @@ fn fail(text: &str) -> ExitCode {
 }
 
 async fn check(plan: &Plan) -> Result<(), String> {
-    let Some((bind, tls)) = plan.server.listeners.first() else { return Err("no listener".to_owned()) };
-    let certificate = tls.as_ref().and_then(|_| plan.certificates.first().cloned().flatten());
-    let listener = |error: std::io::Error| format!("listener {bind}: {error}");
-    match (bind, certificate) {
-        (Bind::Unix(path), None) => ping(UnixStream::connect(path).await.map_err(listener)?).await,
-        (Bind::Unix(path), Some(leaf)) => {
-            ping(
-                handshake(UnixStream::connect(path).await.map_err(listener)?, leaf)
-                    .await
-                    .map_err(listener)?,
-            )
-            .await
-        }
-        (Bind::Tcp(address), certificate) => {
-            let mut address = *address;
-            if address.ip().is_unspecified() {
-                address.set_ip(if address.is_ipv4() {
-                    [127, 0, 0, 1].into()
-                } else {
-                    std::net::Ipv6Addr::LOCALHOST.into()
-                });
-            }
-            let stream = TcpStream::connect(address).await.map_err(listener)?;
-            match certificate {
-                None => ping(stream).await,
-                Some(leaf) => ping(handshake(stream, leaf).await.map_err(listener)?).await,
-            }
-        }
+    let listeners = plan.server.listeners.iter().zip(&plan.certificates);
+    // Where nobody of this machine may connect, there is nothing to ask.
+    let listener = listeners.into_iter().find(|(listener, _)| admits_us(listener));
+    if let Some((listener, certificate)) = listener {
+        let certificate = certificate.clone().filter(|_| listener.tls.is_some());
+        let asked = ask(listener, certificate).await;
+        asked.map_err(|error| format!("listener {}: {error}", listener.bind))?;
     }
-    .map_err(listener)?;
     let upstream = &plan.server.upstream;
     match dial(upstream, LinkKey::default(), false).await {
         Ok(_) => Ok(()),
         Err(error) => Err(format!("upstream {}: {error}", upstream.address)),
+    }
+}
+
+/// Whether the listener lets us in: we connect from the address that we connect to.
+fn admits_us(listener: &ListenerSettings) -> bool {
+    let address = match &listener.bind {
+        Bind::Tcp(address) => Some(reachable(*address).ip()),
+        Bind::Unix(_) => None,
+    };
+    let proxies = &listener.trust.proxies;
+    listener.trust.networks.admit(address) && proxies.as_ref().is_none_or(|proxies| proxies.admit(address))
+}
+
+/// The address by which a listener of this machine is reached.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
+
+async fn ask(
+    listener: &ListenerSettings,
+    certificate: Option<CertificateDer<'static>>,
+) -> std::io::Result<()> {
+    let behind_proxy = listener.trust.proxies.is_some();
+    match &listener.bind {
+        Bind::Unix(path) => ask_on(UnixStream::connect(path).await?, behind_proxy, certificate).await,
+        Bind::Tcp(address) => {
+            ask_on(TcpStream::connect(reachable(*address)).await?, behind_proxy, certificate).await
+        }
+    }
+}
+
+async fn ask_on<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    behind_proxy: bool,
+    certificate: Option<CertificateDer<'static>>,
+) -> std::io::Result<()> {
+    if behind_proxy {
+        stream.write_all(LOCAL_PROXY_HEADER).await?;
+    }
+    match certificate {
+        None => ping(stream).await,
+        Some(leaf) => ping(handshake(stream, leaf).await?).await,
     }
 }
 
@@ -107,12 +133,14 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     leaf: CertificateDer<'static>,
 ) -> std::io::Result<tokio_rustls::client::TlsStream<S>> {
     let provider = provider();
-    let config = rustls::ClientConfig::builder_with_provider(provider.clone())
+    let mut config = rustls::ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(std::io::Error::other)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(OwnCertificate { leaf, provider }))
         .with_no_client_auth();
+    // Whoever names no server gets the certificate that the check knows.
+    config.enable_sni = false;
     let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
     tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }

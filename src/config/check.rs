@@ -8,8 +8,10 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::problems::{Located, Problems};
-use super::settings::{Config, ListenerTls, SecretSource, UpstreamTls, UserSource};
-use crate::server::tls::{self, TlsFile};
+use super::settings::{Config, ListenerTls, SecretSource, UpstreamAddress, UserSource};
+use super::tls::place;
+use super::upstream_tls::dial_tls;
+use crate::server::tls::server_config;
 
 /// All problems of the files and variables that `config` names: certificates, keys, CAs, secrets, the ACL file. The
 /// problems point at the configuration, where the file is named. Empty if all is well.
@@ -19,8 +21,8 @@ pub fn check_files(config: &Config) -> Problems {
         check.listener_tls(tls);
     }
     check.secrets(config.upstream.password.iter().chain(&config.requirepass));
-    if let Some(tls) = &config.upstream.tls {
-        check.upstream_tls(tls);
+    if let (Some(tls), UpstreamAddress::Tls { host, .. }) = (&config.upstream.tls, &config.upstream.address) {
+        check.problems.extend(dial_tls(host, tls, config).err().unwrap_or_default());
     }
     match &config.users {
         UserSource::AclFile(file) => {
@@ -55,40 +57,11 @@ impl Check<'_> {
     }
 
     fn listener_tls(&mut self, tls: &ListenerTls) {
-        let Err(problems) = tls::server_config(&tls.settings()) else { return };
+        let Err(problems) = server_config(&tls.settings()) else { return };
+        let own: Vec<_> = tls.certificates().collect();
         for problem in problems {
-            let place = match problem.file {
-                TlsFile::Ca => tls.ca_cert_file.as_ref().unwrap_or(&tls.cert_file),
-                TlsFile::Certificate => &tls.cert_file,
-                TlsFile::Key => &tls.key_file,
-            };
+            let place = place(&problem, &tls.trust, &own).unwrap_or(&tls.own.cert_file);
             self.problem(place, problem.text);
-        }
-    }
-
-    fn upstream_tls(&mut self, tls: &UpstreamTls) {
-        let ca = tls::read_certificates(&tls.ca_cert_file.value)
-            .and_then(|certificates| tls::trust(certificates, &tls.ca_cert_file.value).map(|_| ()));
-        if let Err(text) = ca {
-            self.problem(&tls.ca_cert_file, text);
-        }
-        let (Some(cert_file), Some(key_file)) = (&tls.cert_file, &tls.key_file) else { return };
-        let certificates = tls::read_certificates(&cert_file.value);
-        let key = tls::read_key(&key_file.value);
-        match (certificates, key) {
-            (Ok(certificates), Ok(key)) => {
-                if let Err(text) = tls::certified_key(certificates, key) {
-                    self.problem(key_file, text);
-                }
-            }
-            (certificates, key) => {
-                if let Err(text) = certificates {
-                    self.problem(cert_file, text);
-                }
-                if let Err(text) = key {
-                    self.problem(key_file, text);
-                }
-            }
         }
     }
 }

@@ -19,7 +19,10 @@ mod reload;
 mod secrets;
 mod sections;
 mod settings;
+mod tls;
 mod tree;
+mod trust;
+mod upstream_tls;
 mod users;
 mod values;
 
@@ -39,8 +42,8 @@ pub use plan::Plan;
 pub use problems::{Located, Position, Problem, Problems};
 pub use reload::Reload;
 pub use settings::{
-    Config, GateSettings, InlineUser, Limits, Listener, ListenerTls, Log, LogFormat, Rename, Rules,
-    SecretSource, Upstream, UpstreamAddress, UpstreamTls, UserSource,
+    CertificateFiles, Config, GateSettings, InlineUser, Limits, Listener, ListenerTls, ListenerTrust, Log,
+    LogFormat, Rename, Rules, SecretSource, TlsTrust, Upstream, UpstreamAddress, UpstreamTls, UserSource,
 };
 
 /// Far above any real configuration; a wrong path (a device, a log file) must not fill the memory.

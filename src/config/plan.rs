@@ -7,20 +7,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls_pki_types::{CertificateDer, ServerName};
-use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
+use rustls_pki_types::CertificateDer;
 
+use super::upstream_tls::dial_tls;
 use super::{
     Config, InlineUser, Located, LogFormat, Position, Problems, Reload, SecretSource, Snapshot,
-    UpstreamAddress, UpstreamTls, UserSource, check_files, gates, load,
+    UpstreamAddress, UserSource, check_files, gates, load,
 };
 use crate::acl::{Defaults, PasswordHash, Secret, User, parse_file, parse_rules};
 use crate::command::CommandTable;
 use crate::policy::ConditionsByUser;
-use crate::server::tls::{certified_key, provider, read_certificates, read_key, server_config, trust};
-use crate::server::{self, TlsSlot};
-use crate::upstream::{Address, DialTls, Names, Settings};
+use crate::server::tls::{read_certificates, server_config};
+use crate::server::{self, ListenerSettings, TlsSlot, Trust};
+use crate::upstream::{Address, Names, Settings};
 use crate::users::{Source, with_default};
 
 /// Everything that a configuration means, with secrets and certificates read.
@@ -68,8 +67,10 @@ impl Plan {
         let mut certificates = Vec::new();
         for listener in &config.listeners {
             let settings = listener.tls.as_ref().map(|tls| tls.settings());
-            let leaf =
-                settings.as_ref().and_then(|tls| read_certificates(&tls.cert_file).ok()?.into_iter().next());
+            let leaf = listener
+                .tls
+                .as_ref()
+                .and_then(|tls| read_certificates(&tls.own.cert_file.value).ok()?.into_iter().next());
             // SECURITY: a TLS listener whose files cannot be used must never become a plain one.
             let tls = match settings.map(|tls| server_config(&tls)) {
                 None => None,
@@ -79,7 +80,16 @@ impl Plan {
                     continue;
                 }
             };
-            listeners.push((listener.bind.value.clone(), tls));
+            listeners.push(ListenerSettings {
+                bind: listener.bind.value.clone(),
+                unix_mode: listener.unix_mode,
+                tls,
+                trust: Trust {
+                    networks: listener.trust.networks.clone(),
+                    protected_mode: listener.trust.protected_mode.unwrap_or(config.protected_mode),
+                    proxies: listener.trust.proxies.clone(),
+                },
+            });
             certificates.push(leaf);
         }
         if upstream.is_none() {
@@ -94,7 +104,7 @@ impl Plan {
             maxclients: config.limits.maxclients,
             limits: config.limits.sessions,
             handshake_timeout: config.limits.handshake_timeout,
-            protected_mode: config.protected_mode,
+            tcp_keepalive: config.limits.tcp_keepalive,
             upstream,
         };
         Ok(Plan {
@@ -128,7 +138,8 @@ impl Plan {
         let mut problems = Problems::default();
         let (old, new) = (&self.server, &next.server);
         let shape = |settings: &server::Settings| {
-            settings.listeners.iter().map(|(bind, tls)| (bind.clone(), tls.is_some())).collect::<Vec<_>>()
+            let one = |one: &ListenerSettings| (one.bind.clone(), one.unix_mode, one.tls.is_some());
+            settings.listeners.iter().map(one).collect::<Vec<_>>()
         };
         let (from, to) = (&old.upstream, &new.upstream);
         // Top-level key, what is named in the message, whether it differs. A setting that is not here is taken over live
@@ -136,6 +147,7 @@ impl Plan {
         let fixed = [
             ("listeners", "listeners", shape(old) != shape(new)),
             ("workers", "workers", old.workers != new.workers),
+            ("limits", "limits.tcp_keepalive", old.tcp_keepalive != new.tcp_keepalive),
             ("upstream", "upstream.address", !from.is_same_place(to)),
             ("upstream", "upstream.links_per_worker", from.links_per_worker != to.links_per_worker),
             ("upstream", "upstream.max_leased", from.max_leased != to.max_leased),
@@ -268,7 +280,8 @@ fn read_upstream(config: &Config, names: Names, problems: &mut Problems) -> Opti
         (UpstreamAddress::Tcp { host, port }, _) => (Address::Tcp { host: host.clone(), port: *port }, None),
         (UpstreamAddress::Tls { host, port }, Some(tls)) => {
             let address = Address::Tcp { host: host.clone(), port: *port };
-            (address, Some(read_upstream_tls(host, tls, config, problems)?))
+            let tls = dial_tls(host, tls, config).map_err(|found| problems.extend(found)).ok()?;
+            (address, Some(tls))
         }
         (UpstreamAddress::Tls { .. }, None) => return None,
     };
@@ -284,42 +297,4 @@ fn read_upstream(config: &Config, names: Names, problems: &mut Problems) -> Opti
         lease_timeout: upstream.lease_timeout,
         names: Arc::new(names),
     })
-}
-
-fn read_upstream_tls(
-    host: &str,
-    tls: &UpstreamTls,
-    config: &Config,
-    problems: &mut Problems,
-) -> Option<DialTls> {
-    let (name, at) = match &tls.server_name {
-        Some(name) => (name.value.clone(), name.at),
-        None => (host.to_owned(), tls.ca_cert_file.at),
-    };
-    let server_name = ServerName::try_from(name.clone()).map_err(|_| {
-        problems.push_at(&config.file, at, format!("`{name}` is no server name; write `server_name: HOST`"));
-    });
-    let roots = trust(read_certificates(&tls.ca_cert_file.value).ok()?, &tls.ca_cert_file.value).ok()?;
-    let builder = rustls::ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .ok()?
-        .with_root_certificates(roots);
-    let client_config = match (&tls.cert_file, &tls.key_file) {
-        (Some(cert), Some(key)) => {
-            let (chain, key) = (read_certificates(&cert.value).ok()?, read_key(&key.value).ok()?);
-            let certified = certified_key(chain, key).ok()?;
-            builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)))
-        }
-        _ => builder.with_no_client_auth(),
-    };
-    let mut hash = Sha256::new();
-    let own = [&tls.cert_file, &tls.key_file].into_iter().flatten();
-    for file in std::iter::once(&tls.ca_cert_file).chain(own) {
-        // Lengths keep the end of one file from being the beginning of the next.
-        let bytes = Zeroizing::new(std::fs::read(&file.value).ok()?);
-        hash.update(bytes.len().to_be_bytes());
-        hash.update(&*bytes);
-    }
-    let config = Arc::new(client_config);
-    Some(DialTls { config, server_name: server_name.ok()?, fingerprint: hash.finalize().into() })
 }

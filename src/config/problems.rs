@@ -66,9 +66,13 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Records a fault. `line` and `column` count from 1.
+    /// Records a fault, once. `line` and `column` count from 1.
     pub fn push(&mut self, file: &Path, line: usize, column: usize, text: impl Into<String>) {
-        self.list.push(Problem { file: file.to_path_buf(), line, column, text: text.into() });
+        let problem = Problem { file: file.to_path_buf(), line, column, text: text.into() };
+        // Several listeners may name the same file in one place.
+        if !self.list.contains(&problem) {
+            self.list.push(problem);
+        }
     }
 
     /// Records a fault at a place of `file`.

@@ -5,19 +5,19 @@
 
 use std::time::Duration;
 
-use super::access;
-use super::gates;
-use super::problems::{Located, Position};
+use super::problems::Position;
 use super::read::{Entry, Reader, Section, quoted};
 use super::reload::reload;
 use super::settings::{
-    Config, Limits, Listener, ListenerTls, Log, LogFormat, Upstream, UpstreamAddress, UpstreamTls,
+    CertificateFiles, Config, Limits, Listener, ListenerTls, Log, LogFormat, Upstream, UpstreamAddress,
+    UpstreamTls,
 };
 use super::tree::Node;
-use super::values;
+use super::{access, gates, tls, trust, values};
 use crate::server::Bind;
 use crate::server::tls::AuthClients;
 use crate::session;
+use crate::upstream::TCP_KEEPALIVE;
 
 /// Reads the whole document. The result counts only if the reader has no problem.
 pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -> Option<Config> {
@@ -96,26 +96,30 @@ fn listeners(reader: &mut Reader, entry: Entry<'_>) -> Option<Vec<Listener>> {
     }
     let mut listeners: Vec<Listener> = Vec::new();
     for item in items {
-        let Some(listener) = reader.section(item, self::listener).flatten() else { continue };
-        if let Some(other) = listeners.iter().find(|other| clash(&other.bind.value, &listener.bind.value)) {
-            let line = other.bind.at.line;
-            let text =
-                format!("`bind` takes the same address as the listener in line {line}; write another port");
-            reader.problem(listener.bind.at, text);
+        for listener in reader.section(item, self::listener).unwrap_or_default() {
+            if let Some(other) = listeners.iter().find(|other| clash(&other.bind.value, &listener.bind.value))
+            {
+                let line = other.bind.at.line;
+                let text = format!(
+                    "`bind` takes the same address as the listener in line {line}; write another port"
+                );
+                reader.problem(listener.bind.at, text);
+            }
+            listeners.push(listener);
         }
-        listeners.push(listener);
     }
     Some(listeners)
 }
 
-fn listener(reader: &mut Reader, section: &mut Section<'_>) -> Option<Listener> {
-    let bind = reader.require(section, "bind", "127.0.0.1:6379");
-    let bind = bind.and_then(|entry| reader.parse(entry, values::bind)).map(|bind| match bind.value {
-        Bind::Unix(path) => Located::new(Bind::Unix(reader.resolve(&path)), bind.at),
-        Bind::Tcp(_) => bind,
-    });
+/// One for each address of `bind`.
+fn listener(reader: &mut Reader, section: &mut Section<'_>) -> Vec<Listener> {
+    let binds = trust::binds(reader, section);
+    let unix_mode = trust::unix_mode(reader, section, &binds);
     let tls = section.take("tls").map(|entry| reader.section(entry, listener_tls).flatten());
-    Some(Listener { bind: bind?, tls: tls.flatten() })
+    let trust = trust::trust(reader, section);
+    let tls = tls.flatten();
+    let listener = |bind| Listener { bind, unix_mode, tls: tls.clone(), trust: trust.clone() };
+    binds.into_iter().map(listener).collect()
 }
 
 /// Whether two listeners cannot both be bound: the same path, or the same port on overlapping addresses.
@@ -135,12 +139,11 @@ fn clash(one: &Bind, other: &Bind) -> bool {
 fn listener_tls(reader: &mut Reader, section: &mut Section<'_>) -> Option<ListenerTls> {
     const CHOICES: [(&str, AuthClients); 3] =
         [("no", AuthClients::No), ("optional", AuthClients::Optional), ("yes", AuthClients::Yes)];
-    let cert_file = reader.require(section, "cert_file", "/etc/redkeep/tls/tls.crt");
-    let cert_file = cert_file.and_then(|entry| reader.path(entry));
-    let key_file = reader.require(section, "key_file", "/etc/redkeep/tls/tls.key");
-    let key_file = key_file.and_then(|entry| reader.path(entry));
-    let ca_entry = section.take("ca_cert_file");
-    let ca_cert_file = ca_entry.and_then(|entry| reader.path(entry));
+    let own = tls::own_certificate(reader, section);
+    let others = tls::certificates(reader, section);
+    let danger_key_file_readable = tls::danger_key_file_readable(reader, section);
+    let trust = tls::trust(reader, section);
+    let offer = tls::offer(reader, section);
     let auth_entry = section.take("auth_clients");
     let auth = auth_entry.and_then(|entry| {
         reader.parse(entry, |text| match text.to_ascii_lowercase().as_str() {
@@ -149,16 +152,16 @@ fn listener_tls(reader: &mut Reader, section: &mut Section<'_>) -> Option<Listen
             _ => values::choice(text, &CHOICES),
         })
     });
-    if let (Some(auth), None) = (&auth, ca_entry)
+    if let (Some(auth), true) = (&auth, trust.is_empty())
         && auth.value != AuthClients::No
     {
         let text =
             "`auth_clients` needs the CA that signs client certificates; write `ca_cert_file: /path/ca.crt`";
         reader.problem(auth.at, text);
     }
-    let default = if ca_cert_file.is_some() { AuthClients::Yes } else { AuthClients::No };
+    let default = if trust.is_empty() { AuthClients::No } else { AuthClients::Yes };
     let auth_clients = auth.map_or(default, |auth| auth.value);
-    Some(ListenerTls { cert_file: cert_file?, key_file: key_file?, ca_cert_file, auth_clients })
+    Some(ListenerTls { own: own?, others, danger_key_file_readable, trust, auth_clients, offer })
 }
 
 // === upstream ===
@@ -176,7 +179,7 @@ fn upstream(reader: &mut Reader, section: &mut Section<'_>) -> Option<Upstream> 
             .problem(username.at, "`username` has no password; write `password_file` or `password_env` too");
     }
     let tls_entry = section.take("tls");
-    let tls = tls_entry.and_then(|entry| reader.section(entry, upstream_tls).flatten());
+    let tls = tls_entry.and_then(|entry| reader.section(entry, upstream_tls));
     let connect_timeout = reader.parse_or(section, "connect_timeout", CONNECT_TIMEOUT, values::duration);
     let response_timeout = reader.parse_or(section, "response_timeout", RESPONSE_TIMEOUT, values::duration);
     let links_per_worker = reader.number(section, "links_per_worker", 1, 1..=MAX_LINKS_PER_WORKER);
@@ -214,9 +217,18 @@ fn upstream(reader: &mut Reader, section: &mut Section<'_>) -> Option<Upstream> 
     })
 }
 
-fn upstream_tls(reader: &mut Reader, section: &mut Section<'_>) -> Option<UpstreamTls> {
-    let ca_cert_file = reader.require(section, "ca_cert_file", "/etc/redkeep/tls/redis-ca.crt");
-    let ca_cert_file = ca_cert_file.and_then(|entry| reader.path(entry));
+fn upstream_tls(reader: &mut Reader, section: &mut Section<'_>) -> UpstreamTls {
+    let at = section.at;
+    let problems_before = reader.problem_count();
+    let trust = tls::trust(reader, section);
+    if trust.is_empty() && reader.problem_count() == problems_before {
+        // No CA is built in: those of the system may be anybody's.
+        let text =
+            "key `ca_cert_file` is missing in `tls`; write `ca_cert_file: /etc/redkeep/tls/redis-ca.crt`";
+        reader.problem(at, text);
+    }
+    let offer = tls::offer(reader, section);
+    let danger_key_file_readable = tls::danger_key_file_readable(reader, section);
     let server_name = section.take("server_name").and_then(|entry| {
         reader.parse(entry, |text| match rustls::pki_types::ServerName::try_from(text) {
             Ok(_) => Ok(text.to_owned()),
@@ -236,14 +248,20 @@ fn upstream_tls(reader: &mut Reader, section: &mut Section<'_>) -> Option<Upstre
     }
     let cert_file = cert_entry.and_then(|entry| reader.path(entry));
     let key_file = key_entry.and_then(|entry| reader.path(entry));
-    Some(UpstreamTls { ca_cert_file: ca_cert_file?, server_name, cert_file, key_file })
+    let own = cert_file.zip(key_file).map(|(cert_file, key_file)| CertificateFiles { cert_file, key_file });
+    UpstreamTls { at, trust, server_name, own, danger_key_file_readable, offer }
 }
 
 // === limits, log ===
 
 fn limits(reader: &mut Reader, top: &mut Section<'_>) -> Limits {
     let sessions = session::Limits::DEFAULT;
-    let defaults = Limits { maxclients: MAXCLIENTS, sessions, handshake_timeout: HANDSHAKE_TIMEOUT };
+    let defaults = Limits {
+        maxclients: MAXCLIENTS,
+        sessions,
+        handshake_timeout: HANDSHAKE_TIMEOUT,
+        tcp_keepalive: TCP_KEEPALIVE,
+    };
     let Some(entry) = top.take("limits") else { return defaults };
     let limits = reader.section(entry, |reader, section| Limits {
         maxclients: reader.number(section, "maxclients", MAXCLIENTS, 1..=1_000_000),
@@ -257,6 +275,7 @@ fn limits(reader: &mut Reader, top: &mut Section<'_>) -> Limits {
             ..output_limits(reader, section)
         },
         handshake_timeout: reader.parse_or(section, "handshake_timeout", HANDSHAKE_TIMEOUT, values::duration),
+        tcp_keepalive: reader.parse_or(section, "tcp_keepalive", TCP_KEEPALIVE, values::duration_or_never),
     });
     limits.unwrap_or(defaults)
 }

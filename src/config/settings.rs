@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::problems::{Located, Position};
 use super::reload::Reload;
-use crate::policy::{Bounds, Conditions, Switches};
+use crate::policy::{Bounds, Conditions, Networks, Switches};
 use crate::server::Bind;
-use crate::server::tls::{AuthClients, TlsSettings};
+use crate::server::tls::{AuthClients, Authorities, Offer, TlsSettings};
 use crate::session;
 
 /// A whole configuration.
@@ -20,7 +20,8 @@ pub struct Config {
     pub file: PathBuf,
     /// `listeners`: at least one, no address twice.
     pub listeners: Vec<Listener>,
-    /// `protected_mode`, default yes: whether strangers are refused while the default user needs no password.
+    /// `protected_mode`, default yes: whether clients of other machines are refused on plain listeners, and while the
+    /// default user needs no password. A listener may have one of its own.
     pub protected_mode: bool,
     /// `upstream`.
     pub upstream: Upstream,
@@ -57,37 +58,100 @@ pub struct Config {
     pub files: Vec<PathBuf>,
 }
 
-/// An item of `listeners`.
+/// One address of an item of `listeners`.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    /// `bind`.
+    /// `bind`, or an item of it.
     pub bind: Located<Bind>,
+    /// `mode`, default 0600: permissions of a Unix socket.
+    pub unix_mode: u32,
     /// `tls`; without it the listener is plain.
     pub tls: Option<ListenerTls>,
+    /// Who may connect.
+    pub trust: ListenerTrust,
+}
+
+/// Who may connect to a listener.
+#[derive(Clone, Debug)]
+pub struct ListenerTrust {
+    /// `allow_from` and `deny_from`.
+    pub networks: Networks,
+    /// `protected_mode`, default that of the top level.
+    pub protected_mode: Option<bool>,
+    /// `proxy_protocol_from`, if `proxy_protocol` is yes: load balancers, who say for whom they connect.
+    pub proxies: Option<Networks>,
 }
 
 /// `listeners[].tls`.
 #[derive(Clone, Debug)]
 pub struct ListenerTls {
-    /// `cert_file`: the certificate chain, PEM, own certificate first.
+    /// `cert_file` and `key_file`: for clients who name no other server.
+    pub own: CertificateFiles,
+    /// `certificates`: for clients who name a server that one of them is for.
+    pub others: Vec<CertificateFiles>,
+    /// `danger_key_file_readable`, default no: take private keys that the group or others may read.
+    pub danger_key_file_readable: bool,
+    /// The CAs that sign client certificates. There are some unless `auth_clients` is no.
+    pub trust: TlsTrust,
+    /// `auth_clients`: no, optional or yes. Default yes if there is a CA, else no: who names a CA wants certificates
+    /// to be asked for.
+    pub auth_clients: AuthClients,
+    /// `protocols`, `ciphers`, `ciphersuites`.
+    pub offer: Offer,
+}
+
+/// A certificate chain and its private key.
+#[derive(Clone, Debug)]
+pub struct CertificateFiles {
+    /// `cert_file`: the chain, PEM, own certificate first.
     pub cert_file: Located<PathBuf>,
     /// `key_file`: its private key, PEM.
     pub key_file: Located<PathBuf>,
-    /// `ca_cert_file`: the CAs that sign client certificates, PEM. Always given unless `auth_clients` is no.
+}
+
+/// Who may have signed the certificates of the other side.
+#[derive(Clone, Debug)]
+pub struct TlsTrust {
+    /// `ca_cert_file`: CAs, PEM.
     pub ca_cert_file: Option<Located<PathBuf>>,
-    /// `auth_clients`: no, optional or yes. Default yes if there is a `ca_cert_file`, else no: who names a CA wants
-    /// certificates to be asked for.
-    pub auth_clients: AuthClients,
+    /// `ca_cert_dir`: a folder of such files.
+    pub ca_cert_dir: Option<Located<PathBuf>>,
+    /// `crl_files`: revocation lists of these CAs, PEM.
+    pub crl_files: Vec<Located<PathBuf>>,
+}
+
+impl TlsTrust {
+    /// Whether no CA is named.
+    pub fn is_empty(&self) -> bool {
+        self.ca_cert_file.is_none() && self.ca_cert_dir.is_none()
+    }
+
+    /// The same without positions.
+    pub fn authorities(&self) -> Authorities {
+        let path = |file: &Located<PathBuf>| file.value.clone();
+        Authorities {
+            ca_cert_file: self.ca_cert_file.as_ref().map(path),
+            ca_cert_dir: self.ca_cert_dir.as_ref().map(path),
+            crl_files: self.crl_files.iter().map(path).collect(),
+        }
+    }
 }
 
 impl ListenerTls {
+    /// All certificates; the first is the one for clients who name nothing.
+    pub fn certificates(&self) -> impl Iterator<Item = &CertificateFiles> {
+        std::iter::once(&self.own).chain(&self.others)
+    }
+
     /// The same without positions, for the server.
     pub fn settings(&self) -> TlsSettings {
+        let files = |files: &CertificateFiles| (files.cert_file.value.clone(), files.key_file.value.clone());
         TlsSettings {
-            cert_file: self.cert_file.value.clone(),
-            key_file: self.key_file.value.clone(),
-            ca_cert_file: self.ca_cert_file.as_ref().map(|file| file.value.clone()),
+            certificates: self.certificates().map(files).collect(),
+            danger_key_file_readable: self.danger_key_file_readable,
+            authorities: self.trust.authorities(),
             auth_clients: self.auth_clients,
+            offer: self.offer.clone(),
         }
     }
 }
@@ -141,14 +205,18 @@ pub enum UpstreamAddress {
 /// `upstream.tls`.
 #[derive(Clone, Debug)]
 pub struct UpstreamTls {
-    /// `ca_cert_file`: the CAs that may have signed the upstream's certificate. Required: no CA is built in.
-    pub ca_cert_file: Located<PathBuf>,
+    /// Where it stands.
+    pub at: Position,
+    /// The CAs that may have signed the upstream's certificate. There is one at least: none is built in.
+    pub trust: TlsTrust,
     /// `server_name`: the name that the certificate must have, if it is not the address's host.
     pub server_name: Option<Located<String>>,
-    /// `cert_file`: our own certificate, if the upstream asks for one; only together with `key_file`.
-    pub cert_file: Option<Located<PathBuf>>,
-    /// `key_file`: its private key.
-    pub key_file: Option<Located<PathBuf>>,
+    /// `cert_file` and `key_file`: our own certificate, if the upstream asks for one.
+    pub own: Option<CertificateFiles>,
+    /// `danger_key_file_readable`, default no: take a private key that the group or others may read.
+    pub danger_key_file_readable: bool,
+    /// `protocols`, `ciphers`, `ciphersuites`.
+    pub offer: Offer,
 }
 
 /// Where a secret is kept. The secret itself is never part of a configuration.
@@ -247,6 +315,8 @@ pub struct Limits {
     pub sessions: session::Limits,
     /// `handshake_timeout`, default 5 s: how long a TLS handshake may take.
     pub handshake_timeout: Duration,
+    /// `tcp_keepalive`, default 30 s: silent clients are asked whether they are still there; zero for never.
+    pub tcp_keepalive: Duration,
 }
 
 /// `log`.

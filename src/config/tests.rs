@@ -69,7 +69,7 @@ fn the_example_loads_and_says_what_its_comments_say() {
     assert_eq!(config.listeners[0].bind.value, Bind::Tcp("0.0.0.0:6380".parse().unwrap()));
     let tls = config.listeners[0].tls.as_ref().unwrap();
     assert_eq!(tls.auth_clients, AuthClients::No);
-    assert_eq!(tls.key_file.value, Path::new("/etc/redkeep/tls/tls.key"));
+    assert_eq!(tls.own.key_file.value, Path::new("/etc/redkeep/tls/tls.key"));
     assert!(config.listeners[1].tls.is_none());
     assert!(config.protected_mode);
     assert_eq!(config.upstream.address, UpstreamAddress::Unix("/run/redis/redis.sock".into()));
@@ -348,8 +348,8 @@ fn yaml_that_is_not_plain_data_is_refused_with_its_place() {
 fn anchors_work_and_bombs_do_not() {
     let source = "listeners:\n  - bind: 127.0.0.1:0\n    tls: &tls {cert_file: c, key_file: k}\n  - bind: 127.0.0.2:0\n    tls: *tls\nupstream: {address: \"unix:/r\"}\nacl: {file: u}\n";
     let config = config(source);
-    assert_eq!(config.listeners[1].tls.as_ref().unwrap().cert_file.value, Path::new("conf/c"));
-    assert_eq!(config.listeners[1].tls.as_ref().unwrap().cert_file.at.line, 5);
+    assert_eq!(config.listeners[1].tls.as_ref().unwrap().own.cert_file.value, Path::new("conf/c"));
+    assert_eq!(config.listeners[1].tls.as_ref().unwrap().own.cert_file.at.line, 5);
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let aliases = vec![format!("*a{}", level - 1); 9].join(", ");
@@ -400,7 +400,9 @@ fn files_that_fit_pass_the_check_and_a_foreign_key_is_found_at_its_line() {
     for name in ["a", "b"] {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
         std::fs::write(folder.join(format!("{name}.crt")), made.cert.pem()).unwrap();
-        std::fs::write(folder.join(format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
+        let key = folder.join(format!("{name}.key"));
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        std::fs::set_permissions(key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
     std::fs::write(folder.join("pw"), "hunter2\n").unwrap();
     let source = "listeners:

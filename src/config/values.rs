@@ -63,6 +63,15 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The same, or 0 for never. Whole seconds, since the system counts in these.
+pub(super) fn duration_or_never(text: &str) -> Result<Duration, String> {
+    match duration(text) {
+        Ok(duration) if duration.subsec_nanos() == 0 => Ok(duration),
+        _ if text == "0" => Ok(Duration::ZERO),
+        _ => Err(format!("is {}; write whole seconds such as `30s`, or 0 for never", quoted(text))),
+    }
+}
+
 /// A number of bytes as Redis writes them: `100`, `1k` (1,000), `1kb` (1,024), and so on with m and g.
 pub(super) fn bytes(text: &str) -> Result<usize, String> {
     number_of_bytes(text).ok_or_else(|| {

@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
-use std::path::PathBuf;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+use super::ListenerSettings;
+use super::trust::Door;
 use crate::upstream::keep_alive;
 
 /// Pending connections that the kernel keeps; Redis' default is 511, which a reconnect storm exceeds.
@@ -59,6 +62,8 @@ pub(super) struct Listener {
     socket: Accepting,
     pub(super) bind: Bind,
     pub(super) tls: Option<TlsSlot>,
+    pub(super) door: Arc<Door>,
+    tcp_keepalive: Duration,
 }
 
 enum Accepting {
@@ -74,19 +79,21 @@ pub(super) enum Accepted {
 
 impl Listener {
     /// Binds the address. A TCP port 0 becomes the port that the system chose.
-    pub(super) fn bind(bind: &Bind, tls: Option<TlsSlot>) -> io::Result<Listener> {
-        match bind {
+    pub(super) fn bind(settings: &ListenerSettings, tcp_keepalive: Duration) -> io::Result<Listener> {
+        let (socket, bind) = match &settings.bind {
             Bind::Tcp(address) => {
                 let listener = TcpListener::from_std(listen_tcp(*address)?)?;
                 let bind = Bind::Tcp(listener.local_addr()?);
-                Ok(Listener { socket: Accepting::Tcp(listener), bind, tls })
+                (Accepting::Tcp(listener), bind)
             }
             Bind::Unix(path) => {
                 remove_stale(path)?;
-                let listener = UnixListener::bind(path)?;
-                Ok(Listener { socket: Accepting::Unix(listener), bind: bind.clone(), tls })
+                let listener = UnixListener::from_std(listen_unix(path, settings.unix_mode)?)?;
+                (Accepting::Unix(listener), settings.bind.clone())
             }
-        }
+        };
+        let door = Arc::new(Door::new(settings.trust.clone(), bind.to_string()));
+        Ok(Listener { socket, bind, tls: settings.tls.clone(), door, tcp_keepalive })
     }
 
     /// The next client. An error concerns that one client, or the process' open files; the listener lives on.
@@ -95,13 +102,23 @@ impl Listener {
             Accepting::Tcp(listener) => {
                 let (stream, client) = listener.accept().await?;
                 // Neither is worth losing a client over.
-                let _ = prepare(&stream);
+                let _ = prepare(&stream, self.tcp_keepalive);
                 Ok(Accepted::Tcp(stream.into_std()?, client))
             }
             Accepting::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Accepted::Unix(stream.into_std()?))
             }
+        }
+    }
+}
+
+impl Accepted {
+    /// The other end's address; none for a Unix socket.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        match self {
+            Accepted::Tcp(_, peer) => Some(peer.ip()),
+            Accepted::Unix(_) => None,
         }
     }
 }
@@ -138,9 +155,24 @@ fn listen_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-fn prepare(stream: &TcpStream) -> io::Result<()> {
+/// SECURITY: the socket gets its mode before it listens, so nobody whom the mode keeps out can connect in between
+/// (CVE-2023-45145 of Redis).
+fn listen_unix(path: &Path, mode: u32) -> io::Result<std::os::unix::net::UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let listening = std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .and_then(|()| socket.listen(BACKLOG));
+    if let Err(error) = listening {
+        let _ = std::fs::remove_file(path);
+        return Err(error);
+    }
+    Ok(socket.into())
+}
+
+fn prepare(stream: &TcpStream, tcp_keepalive: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    keep_alive(stream)
+    keep_alive(stream, tcp_keepalive)
 }
 
 /// Removes the socket file of a process that was killed. A path that somebody listens on is left alone, and binding

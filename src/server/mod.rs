@@ -4,10 +4,15 @@
 //! happens to the client from then on happens on that worker alone.
 
 mod listener;
+mod proxy_header;
 pub mod tls;
+mod trust;
 mod worker;
 
 pub use listener::{Bind, TlsSlot};
+pub use proxy_header::LOCAL as LOCAL_PROXY_HEADER;
+use trust::Door;
+pub use trust::Trust;
 
 use std::fmt;
 use std::io;
@@ -40,20 +45,33 @@ const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
 /// What a server needs to know.
 #[derive(Clone)]
 pub struct Settings {
-    /// Addresses, each with its TLS configuration, if it has one.
-    pub listeners: Vec<(Bind, Option<TlsSlot>)>,
+    /// At least one.
+    pub listeners: Vec<ListenerSettings>,
     /// Number of worker threads, at least 1.
     pub workers: usize,
     /// Clients at the same time.
     pub maxclients: usize,
     /// Bytes that may wait for clients.
     pub limits: session::Limits,
-    /// Time for a TLS handshake.
+    /// Time for a TLS handshake, and for a PROXY protocol header before it.
     pub handshake_timeout: Duration,
-    /// Refuse clients from elsewhere while the default user needs no password.
-    pub protected_mode: bool,
+    /// A client that is silent for so long is asked whether it is still there; zero for never.
+    pub tcp_keepalive: Duration,
     /// The upstream of all workers.
     pub upstream: upstream::Settings,
+}
+
+/// One address to listen on.
+#[derive(Clone)]
+pub struct ListenerSettings {
+    /// The address.
+    pub bind: Bind,
+    /// Permissions of a Unix socket.
+    pub unix_mode: u32,
+    /// TLS; without it the listener is plain.
+    pub tls: Option<TlsSlot>,
+    /// Who may connect.
+    pub trust: Trust,
 }
 
 /// Why a server did not start.
@@ -78,6 +96,7 @@ impl std::error::Error for StartError {}
 
 /// A running server. Dropping it stops accepting; [`Server::drain`] ends it in order.
 pub struct Server {
+    doors: Vec<Arc<Door>>,
     settings: Arc<ArcSwap<Settings>>,
     clients: Arc<session::Clients>,
     acceptors: Vec<tokio::task::JoinHandle<()>>,
@@ -99,10 +118,9 @@ impl Server {
     /// The first address that cannot be bound; nothing keeps running then.
     pub fn start(settings: &Settings, users: &Arc<Users>, on_up: &Arc<Notify>) -> Result<Server, StartError> {
         let mut listeners = Vec::new();
-        for (bind, tls) in &settings.listeners {
-            let listener =
-                Listener::bind(bind, tls.clone()).map_err(|error| StartError::Bind(bind.clone(), error))?;
-            listeners.push(listener);
+        for listener in &settings.listeners {
+            let bound = Listener::bind(listener, settings.tcp_keepalive);
+            listeners.push(bound.map_err(|error| StartError::Bind(listener.bind.clone(), error))?);
         }
         let clients = Arc::new(session::Clients::new(settings.limits));
         let in_force = Arc::new(ArcSwap::from_pointee(settings.clone()));
@@ -125,13 +143,14 @@ impl Server {
             workers.push(Handle { messages, clients: Arc::default() });
         }
         let workers = Arc::new(workers);
+        let doors = listeners.iter().map(|listener| listener.door.clone()).collect();
         let addresses = listeners.iter().map(|listener| listener.bind.clone()).collect();
         let places = Places { settings: in_force.clone(), now: Arc::default(), next_id: Arc::default() };
         let acceptors = listeners
             .into_iter()
             .map(|listener| tokio::task::spawn_local(accept(listener, workers.clone(), places.clone())))
             .collect();
-        Ok(Server { settings: in_force, clients, acceptors, addresses, workers, threads })
+        Ok(Server { doors, settings: in_force, clients, acceptors, addresses, workers, threads })
     }
 
     /// The bound addresses, in the order of the settings.
@@ -144,10 +163,13 @@ impl Server {
     /// [`Server::renew_upstream`].
     pub fn take(&self, settings: &Settings) {
         let now = self.settings.load();
-        for ((_, old), (_, new)) in now.listeners.iter().zip(&settings.listeners) {
-            if let (Some(old), Some(new)) = (old, new) {
+        for (old, new) in now.listeners.iter().zip(&settings.listeners) {
+            if let (Some(old), Some(new)) = (&old.tls, &new.tls) {
                 old.replace_by(new);
             }
+        }
+        for (door, new) in self.doors.iter().zip(&settings.listeners) {
+            door.trust.store(Arc::new(new.trust.clone()));
         }
         self.clients.set_limits(settings.limits);
         let (listeners, upstream) = (now.listeners.clone(), now.upstream.clone());
@@ -217,6 +239,10 @@ async fn accept(listener: Listener, workers: Arc<Vec<Handle>>, places: Places) {
                 continue;
             }
         };
+        if !listener.door.admits_peer(accepted.peer()) {
+            // Without a word, before anything is spent on them: strangers need not learn what is here.
+            continue;
+        }
         if places.now.load(Ordering::Relaxed) >= places.settings.load().maxclients {
             refuse(accepted, listener.tls.is_some()).await;
             continue;
@@ -226,8 +252,14 @@ async fn accept(listener: Listener, workers: Arc<Vec<Handle>>, places: Places) {
         };
         let id = SessionId(places.next_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1));
         let ticket = Ticket::new(&[&places.now, &worker.clients]);
-        let arrival =
-            Arrival { accepted, tls: listener.tls.clone(), listener: listener.bind.to_string(), id, ticket };
+        let arrival = Arrival {
+            accepted,
+            tls: listener.tls.clone(),
+            door: listener.door.clone(),
+            listener: listener.bind.to_string(),
+            id,
+            ticket,
+        };
         if worker.messages.send(Message::Serve(arrival)).is_err() {
             return;
         }

@@ -2,32 +2,41 @@
 //!
 //! TLS 1.2 and 1.3 by aws-lc-rs, which is named explicitly: another crate in the program must not be able to choose the
 //! provider. No early data (0-RTT): it can be replayed, and commands are not idempotent. Session tickets only where no
-//! client certificate is asked for: a ticket would keep an identity alive after its certificate was revoked.
+//! client certificate is asked for: a ticket would keep an identity alive after its certificate was revoked. The keys
+//! of tickets belong to one configuration, so they end with every reload. ALPN of clients is ignored, as by Redis.
 //!
 //! `redkeep check`, start and reload all come here, so a check says exactly what a start would say.
 
+mod files;
+mod names;
+mod offer;
+
+pub use files::{Anchors, Authorities, certified_key, read_certificates, read_key, read_pair, trust};
+pub use offer::{Offer, Version, suite};
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use names::ByName;
+use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{RootCertStore, ServerConfig};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use zeroize::Zeroizing;
 
 /// The TLS side of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// The certificate chain, PEM, own certificate first.
-    pub cert_file: PathBuf,
-    /// Its private key, PEM: PKCS#8, PKCS#1 or SEC1.
-    pub key_file: PathBuf,
-    /// The CAs that sign client certificates, PEM. Needed unless `auth_clients` is no.
-    pub ca_cert_file: Option<PathBuf>,
+    /// Certificate chains, PEM, own certificate first, each with its private key, PEM: PKCS#8, PKCS#1 or SEC1. The first
+    /// is for clients who name no other server; there is at least one.
+    pub certificates: Vec<(PathBuf, PathBuf)>,
+    /// Private keys may be open to others.
+    pub danger_key_file_readable: bool,
+    /// The CAs that sign client certificates, and their revocation lists. Needed unless `auth_clients` is no.
+    pub authorities: Authorities,
     /// Whether clients must show a certificate.
     pub auth_clients: AuthClients,
+    /// Versions and suites.
+    pub offer: Offer,
 }
 
 /// Whether clients must show a certificate, as Redis' `tls-auth-clients`.
@@ -41,18 +50,22 @@ pub enum AuthClients {
     Yes,
 }
 
-/// Which of a listener's files a problem is about.
+/// Which of the files a problem is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsFile {
-    /// The CAs of client certificates.
+    /// The CAs of the other side's certificates.
     Ca,
-    /// The certificate chain.
-    Certificate,
-    /// The private key.
-    Key,
+    /// The folder of such CAs.
+    CaDir,
+    /// A certificate chain, by its number.
+    Certificate(usize),
+    /// A revocation list, by its number.
+    Crl(usize),
+    /// A private key, by its number.
+    Key(usize),
 }
 
-/// Why a listener cannot offer TLS: always the operator's to repair.
+/// Why TLS is not possible: always the operator's to repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsProblem {
     /// The file at fault.
@@ -67,20 +80,24 @@ pub struct TlsProblem {
 /// One problem for each file that cannot be used, not only the first.
 pub fn server_config(settings: &TlsSettings) -> Result<ServerConfig, Vec<TlsProblem>> {
     let mut problems = Vec::new();
-    let mut note = |file, text| problems.push(TlsProblem { file, text });
-    let certificates =
-        read_certificates(&settings.cert_file).map_err(|text| note(TlsFile::Certificate, text)).ok();
-    let key = read_key(&settings.key_file).map_err(|text| note(TlsFile::Key, text)).ok();
-    let certified = certificates.zip(key).and_then(|(certificates, key)| {
-        certified_key(certificates, key).map_err(|text| note(TlsFile::Key, text)).ok()
-    });
-    let verifier = verifier(settings).map_err(|text| note(TlsFile::Ca, text)).ok();
-    let (Some(certified), Some(verifier)) = (certified, verifier) else { return Err(problems) };
+    let mut certified = Vec::new();
+    for (index, (cert_file, key_file)) in settings.certificates.iter().enumerate() {
+        match read_pair(cert_file, key_file, settings.danger_key_file_readable, index) {
+            Ok(pair) => certified.push(Arc::new(pair)),
+            Err(found) => problems.extend(found),
+        }
+    }
+    let provider = settings.offer.provider();
+    let verifier = verifier(settings, provider.clone()).map_err(|found| problems.extend(found)).ok();
+    let mut certified = certified.into_iter();
+    let (Some(default), Some(verifier), true) = (certified.next(), verifier, problems.is_empty()) else {
+        return Err(problems);
+    };
 
-    let versions = [&rustls::version::TLS13, &rustls::version::TLS12];
-    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&versions);
+    let builder = ServerConfig::builder_with_provider(provider);
+    let builder = builder.with_protocol_versions(&settings.offer.versions());
     let builder = builder.map_err(|error| vec![unusable(&error)])?;
-    let resolver = Arc::new(SingleCertAndKey::from(certified));
+    let resolver = Arc::new(ByName { default, others: certified.collect() });
     let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
     config.max_early_data_size = 0;
     if settings.auth_clients == AuthClients::No {
@@ -97,104 +114,39 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// Reads a PEM file of one or more certificates.
-///
-/// # Errors
-/// A text for the operator, with the path.
-pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let shown = path.display();
-    let bytes = read(path, "certificate")?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let certificates = certificates.map_err(|_| format!("certificate file `{shown}` is not valid PEM"))?;
-    if certificates.is_empty() {
-        return Err(format!("certificate file `{shown}` has no `BEGIN CERTIFICATE` block; write a PEM file"));
+fn verifier(
+    settings: &TlsSettings,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, Vec<TlsProblem>> {
+    // The files are read even if no certificate is asked for: a broken file that is named is a mistake.
+    let anchors = settings.authorities.read()?;
+    let problem = |file, text: String| vec![TlsProblem { file, text }];
+    if settings.auth_clients == AuthClients::No {
+        return Ok(WebPkiClientVerifier::no_client_auth());
     }
-    Ok(certificates)
-}
-
-/// Reads a PEM file with a private key.
-///
-/// # Errors
-/// A text for the operator, with the path; nothing of the key.
-pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let shown = path.display();
-    let bytes = Zeroizing::new(read(path, "key")?);
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
-        pem::Error::NoItemsFound => {
-            format!(
-                "key file `{shown}` has no `BEGIN PRIVATE KEY` block; write a PEM file without a passphrase"
-            )
-        }
-        _ => format!("key file `{shown}` is not valid PEM"),
-    })
-}
-
-/// Joins a certificate chain and its key.
-///
-/// # Errors
-/// A text for the operator: the key does not fit the certificate, or one of them cannot be used.
-pub fn certified_key(
-    certificates: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<CertifiedKey, String> {
-    CertifiedKey::from_der(certificates, key, &provider()).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
-            "the private key does not belong to the certificate; write the key that it was made with".into()
-        }
-        _ => "the certificate or its private key cannot be used; write an RSA, ECDSA or Ed25519 pair".into(),
-    })
-}
-
-/// A store of the CAs in `path`.
-///
-/// # Errors
-/// A text for the operator, with the path: one of the certificates cannot be a CA.
-pub fn trust(certificates: Vec<CertificateDer<'static>>, path: &Path) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates {
-        roots.add(certificate).map_err(|_| {
-            format!(
-                "ca file `{}` has a certificate that cannot be read; write a PEM file of CAs",
-                path.display()
-            )
-        })?;
+    if anchors.roots.is_empty() {
+        let text = "client certificates need a ca file; write `ca_cert_file` or `ca_cert_dir`";
+        return Err(problem(TlsFile::Ca, text.into()));
     }
-    Ok(roots)
-}
-
-fn verifier(settings: &TlsSettings) -> Result<Arc<dyn ClientCertVerifier>, String> {
-    // The CA file is read even if no certificate is asked for: a broken file that is named is a mistake.
-    let roots = match &settings.ca_cert_file {
-        Some(path) => Some(trust(read_certificates(path)?, path)?),
-        None => None,
-    };
-    let roots = match (settings.auth_clients, roots) {
-        (AuthClients::No, _) => return Ok(WebPkiClientVerifier::no_client_auth()),
-        (_, Some(roots)) => roots,
-        (_, None) => return Err("client certificates need a ca file; write `ca_cert_file`".into()),
-    };
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    // SECURITY: with lists, whoever's status they do not tell is refused, and so is everybody once they have expired.
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(anchors.roots), provider)
+        .with_crls(anchors.crls)
+        .enforce_revocation_expiration();
     let builder = match settings.auth_clients {
         AuthClients::Optional => builder.allow_unauthenticated(),
         AuthClients::No | AuthClients::Yes => builder,
     };
-    builder.build().map_err(|error| format!("the ca file cannot be used: {error}"))
+    builder.build().map_err(|error| match error {
+        rustls::server::VerifierBuilderError::InvalidCrl(_) => {
+            problem(TlsFile::Crl(0), "a revocation list cannot be read; write X.509 lists, version 2".into())
+        }
+        _ => problem(TlsFile::Ca, format!("the ca file cannot be used: {error}")),
+    })
 }
 
 /// A fault of the crypto library itself, which has no file; shown at the certificate.
 fn unusable(error: &rustls::Error) -> TlsProblem {
-    TlsProblem { file: TlsFile::Certificate, text: format!("tls cannot be set up: {error}") }
-}
-
-fn read(path: &Path, what: &str) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| {
-        let text = error.to_string().to_lowercase();
-        format!(
-            "cannot read {what} file `{}`: {}",
-            path.display(),
-            text.split(" (os error").next().unwrap_or_default()
-        )
-    })
+    TlsProblem { file: TlsFile::Certificate(0), text: format!("tls cannot be set up: {error}") }
 }
 
 #[cfg(test)]

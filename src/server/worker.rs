@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,10 +14,12 @@ use arc_swap::ArcSwap;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::LocalSet;
+use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use super::Settings;
 use super::listener::{Accepted, TlsSlot, tcp, unix};
+use super::trust::Door;
+use super::{Settings, proxy_header};
 use crate::session::{Clients, Draining, Ends, Outbox, Session, SessionId, Shared};
 use crate::upstream::{self, Pool};
 use crate::users::Users;
@@ -33,6 +35,13 @@ editing the Redis configuration file, and setting the protected mode option to '
 3) If you started the server manually just for testing, restart it with the '--protected-mode no' option. 4) Setup a \
 an authentication password for the default user. NOTE: You only need to do one of the above things in order for the \
 server to start accepting connections from the outside.\r\n";
+
+/// What protected mode tells a client of another machine on a listener without TLS. Redis has no such rule: its text
+/// would send people for the wrong setting.
+const PROTECTED_PLAIN: &[u8] = b"-DENIED Redkeep is running in protected mode, and this listener has no TLS: passwords \
+and data would travel in clear, so connections are only accepted from the loopback interface. Connect by a listener \
+with TLS, or from the host of Redkeep. Who runs Redkeep can give this listener a 'tls' block, or 'protected_mode: no' \
+if the network may be trusted.\r\n";
 
 /// What the acceptor and the composition root tell a worker.
 pub(super) enum Message {
@@ -50,6 +59,7 @@ pub(super) enum Message {
 pub(super) struct Arrival {
     pub(super) accepted: Accepted,
     pub(super) tls: Option<TlsSlot>,
+    pub(super) door: Arc<Door>,
     pub(super) listener: String,
     pub(super) id: SessionId,
     /// Counts the client as long as it lives.
@@ -111,6 +121,7 @@ pub(super) fn run(
                 clients: common.clients,
                 pool: Pool::new(common.settings.load().upstream.clone(), common.leases, common.on_up),
                 draining: Cell::default(),
+                room: Default::default(),
             }),
             sessions: RefCell::default(),
             settings: common.settings,
@@ -155,30 +166,31 @@ impl Worker {
     }
 
     async fn serve(self: Rc<Self>, arrival: Arrival) {
-        let Arrival { accepted, tls, listener, id, ticket } = arrival;
+        let Arrival { accepted, tls, door, listener, id, ticket } = arrival;
         let counted = ticket;
-        let ends = match &accepted {
-            Accepted::Tcp(stream, client) => {
-                let local = stream.local_addr().map_or(listener, |address| address.to_string());
-                let (fd, from_here) = (stream.as_raw_fd(), is_loopback(client));
-                Ends { client: client.to_string(), listener: local, fd, unix: false, local: from_here }
+        // Boxed, as all stages are: a task is as large as the largest future in it, and most clients are idle.
+        let served = match accepted {
+            Accepted::Tcp(stream, peer) => {
+                let listener = stream.local_addr().map_or(listener, |address| address.to_string());
+                let (address, fd) = (Some(peer.ip()), stream.as_raw_fd());
+                let local = is_loopback(peer.ip());
+                let ends = Ends { client: peer.to_string(), address, listener, fd, unix: false, local };
+                match tcp(stream) {
+                    Ok(stream) => Box::pin(self.clone().enter(stream, tls, door, id, ends)).await,
+                    Err(error) => Err(error),
+                }
             }
             Accepted::Unix(stream) => {
                 // Redis shows the path of a Unix socket for both ends.
                 let path = format!("{}:0", listener.trim_start_matches("unix:"));
                 let fd = stream.as_raw_fd();
-                Ends { client: path.clone(), listener: path, fd, unix: true, local: true }
+                let ends =
+                    Ends { client: path.clone(), address: None, listener: path, fd, unix: true, local: true };
+                match unix(stream) {
+                    Ok(stream) => Box::pin(self.clone().enter(stream, tls, door, id, ends)).await,
+                    Err(error) => Err(error),
+                }
             }
-        };
-        let served = match accepted {
-            Accepted::Tcp(stream, _) => match tcp(stream) {
-                Ok(stream) => self.secure(stream, tls, id, ends).await,
-                Err(error) => Err(error),
-            },
-            Accepted::Unix(stream) => match unix(stream) {
-                Ok(stream) => self.secure(stream, tls, id, ends).await,
-                Err(error) => Err(error),
-            },
         };
         if let Err(error) = served {
             debug!(%error, "client did not get in");
@@ -186,39 +198,94 @@ impl Worker {
         drop(counted);
     }
 
-    async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
-        self: &Rc<Self>,
-        stream: S,
+    /// Finds out for whom the connection is: from here on `ends` has the client's own address.
+    async fn enter<S: AsyncRead + AsyncWrite + Unpin>(
+        self: Rc<Self>,
+        mut stream: S,
         tls: Option<TlsSlot>,
+        door: Arc<Door>,
         id: SessionId,
-        ends: Ends,
+        mut ends: Ends,
     ) -> std::io::Result<()> {
-        let Some(tls) = tls else {
-            return self.admit(stream, id, ends).await;
+        let (behind_proxy, protected) = {
+            let trust = door.trust.load();
+            (trust.proxies.is_some(), trust.protected_mode)
         };
-        let handshake = tokio_rustls::TlsAcceptor::from(tls.load()).accept(stream);
-        let stream = tokio::time::timeout(self.settings.load().handshake_timeout, handshake).await??;
-        self.admit(stream, id, ends).await
+        if behind_proxy {
+            let header = tokio::time::timeout(self.handshake_timeout(), proxy_header::read(&mut stream));
+            if let Some(client) = header.await?? {
+                ends = Ends {
+                    client: client.to_string(),
+                    address: Some(client.ip()),
+                    local: is_loopback(client.ip()),
+                    unix: false,
+                    ..ends
+                };
+            }
+            if !door.admits(ends.address) {
+                return Ok(());
+            }
+        }
+        match tls {
+            Some(tls) => {
+                let stream = self.handshake(stream, &tls).await?;
+                Box::pin(self.admit(stream, id, ends, protected.then_some(Protected::Encrypted))).await
+            }
+            None => Box::pin(self.admit(stream, id, ends, protected.then_some(Protected::Plain))).await,
+        }
     }
 
+    fn handshake_timeout(&self) -> Duration {
+        self.settings.load().handshake_timeout
+    }
+
+    async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        tls: &TlsSlot,
+    ) -> std::io::Result<Box<TlsStream<S>>> {
+        let handshake = tokio_rustls::TlsAcceptor::from(tls.load()).accept(stream);
+        Ok(Box::new(Box::pin(tokio::time::timeout(self.handshake_timeout(), handshake)).await??))
+    }
+
+    /// Serves a client whose connection stands. `protected`: what sort of listener it came by, if protected mode is on
+    /// there.
     async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
-        self: &Rc<Self>,
+        self: Rc<Self>,
         mut stream: S,
         id: SessionId,
         ends: Ends,
+        protected: Option<Protected>,
     ) -> std::io::Result<()> {
-        // Redis asks for the default user's password only, whether that user is on or off.
-        let open = self.shared.live.load().user(b"default").is_none_or(|user| user.is_nopass());
-        if self.settings.load().protected_mode && !ends.local && open {
-            stream.write_all(PROTECTED).await?;
+        if let Some(text) = protected.and_then(|protected| self.refusal(protected, &ends)) {
+            stream.write_all(text).await?;
             return stream.shutdown().await;
         }
-        let session = Session::new(stream, id, ends, self.shared.clone());
+        let session = Box::new(Session::new(stream, id, ends, self.shared.clone()));
         self.sessions.borrow_mut().insert(id, session.outbox().clone());
-        let _listed = Listed { worker: self.clone(), id };
+        let _listed = Listed { worker: self, id };
         session.run().await;
         Ok(())
     }
+
+    /// What protected mode tells this client, if it is not served.
+    fn refusal(&self, protected: Protected, ends: &Ends) -> Option<&'static [u8]> {
+        if ends.local {
+            return None;
+        }
+        // Redis asks for the default user's password only, whether that user is on or off.
+        if self.shared.live.load().user(b"default").is_none_or(|user| user.is_nopass()) {
+            return Some(PROTECTED);
+        }
+        matches!(protected, Protected::Plain).then_some(PROTECTED_PLAIN)
+    }
+}
+
+/// The listener of a client, where protected mode is on.
+#[derive(Clone, Copy)]
+enum Protected {
+    Encrypted,
+    Plain,
 }
 
 /// Keeps a session in its worker's list, until it is dropped: also when the session's task panics.
@@ -233,11 +300,8 @@ impl Drop for Listed {
     }
 }
 
-fn is_loopback(address: &SocketAddr) -> bool {
-    match address.ip() {
-        IpAddr::V4(ip) => ip.is_loopback(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
-    }
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
 }
 
 #[cfg(test)]

@@ -86,6 +86,26 @@ pub struct Shared {
     pub pool: Pool,
     /// Whether the worker drains: sessions end as soon as they owe no reply.
     pub draining: Cell<Draining>,
+    /// Room to read into, for whoever's turn it is.
+    pub room: Room,
+}
+
+/// One buffer to read into for all sessions of a worker: whoever waits without an unfinished request has none, so that
+/// an idle client costs no such memory, and reading takes none from the system.
+#[derive(Default)]
+pub struct Room(Cell<BytesMut>);
+
+impl Room {
+    fn take(&self) -> BytesMut {
+        self.0.take()
+    }
+
+    /// Keeps an empty buffer for the next, unless a large request has made it large.
+    fn give(&self, buffer: BytesMut) {
+        if (READ_BYTES..=MAX_READ_AHEAD_BYTES).contains(&buffer.capacity()) {
+            self.0.set(buffer);
+        }
+    }
 }
 
 /// How a worker drains.
@@ -179,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Serves the client until it goes, breaks the protocol, or is told to go.
-    pub async fn run(mut self) {
+    pub async fn run(mut self: Box<Self>) {
         let served = std::future::poll_fn(|cx| self.poll(cx)).await;
         if let Err(error) = served {
             debug!(client = self.state.ends.client, %error, "connection to the client failed");
@@ -254,9 +274,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        if self.input.capacity() == 0 {
+            self.input = self.shared.room.take();
+        }
         self.input.reserve(READ_BYTES);
         // The future holds no state between polls, so it may be made anew each time.
-        std::pin::pin!(self.stream.read_buf(&mut self.input)).poll(cx)
+        let read = std::pin::pin!(self.stream.read_buf(&mut self.input)).poll(cx);
+        if self.input.is_empty() {
+            self.shared.room.give(std::mem::take(&mut self.input));
+        }
+        read
     }
 
     /// Writes what is ready. Pending while some of it is left.

@@ -1,5 +1,6 @@
 //! What one session is at a moment: who, where, in which protocol, and in which transaction.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,8 +24,10 @@ pub struct SessionId(pub u64);
 /// The two ends of a session's connection, as CLIENT INFO shows them.
 #[derive(Clone, Debug, Default)]
 pub struct Ends {
-    /// The client's address.
+    /// The client's address, as CLIENT INFO shows it.
     pub client: String,
+    /// The client's address; none for a Unix socket.
+    pub address: Option<IpAddr>,
     /// The address that it has connected to.
     pub listener: String,
     /// Number of its socket.

@@ -14,7 +14,7 @@ use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::keepalive::keep_alive;
+use super::keepalive::{TCP_KEEPALIVE, keep_alive};
 use super::names::Names;
 use super::scrub::{Scope, scrubbed};
 use crate::acl::Secret;
@@ -201,7 +201,7 @@ async fn connect(settings: &Settings) -> Result<Box<dyn Stream>, DialError> {
         }
     };
     stream.set_nodelay(true).map_err(DialError::Io)?;
-    keep_alive(&stream).map_err(DialError::Io)?;
+    keep_alive(&stream, TCP_KEEPALIVE).map_err(DialError::Io)?;
     match &settings.tls {
         None => Ok(Box::new(stream)),
         Some(tls) => {

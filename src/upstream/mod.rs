@@ -21,7 +21,7 @@ mod stand_in;
 
 pub use dial::{Address, DialError, DialTls, LinkKey, Settings, Stream, dial};
 pub use expect::Expect;
-pub use keepalive::keep_alive;
+pub use keepalive::{TCP_KEEPALIVE, keep_alive};
 pub use ledger::Permit;
 pub use link::Link;
 pub use names::Names;

@@ -149,7 +149,7 @@ fn words_with(yaml: &str, prefix: &str) -> Vec<String> {
 fn readable_once(dir: &TempDir, name: &str, content: Vec<u8>) -> std::thread::JoinHandle<()> {
     let path = dir.path().join(name);
     let _ = std::fs::remove_file(&path);
-    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    assert!(Command::new("mkfifo").args(["-m", "600"]).arg(&path).status().unwrap().success());
     std::thread::spawn(move || {
         let mut pipe = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();

@@ -23,6 +23,8 @@
 //! - `large_values`: 512 MiB, a million arguments: bounded memory, nobody stalled
 //! - `legacy`: an upstream with a password, without ACL files, with renamed commands
 //! - `limits`: clients that misbehave
+//! - `listeners`: who may connect, and for whom load balancers speak
+//! - `load`: what many clients cost, and what a flood of handshakes does to the others
 //! - `modules`: commands that only the upstream knows
 //! - `pause`: CLIENT PAUSE and NO-TOUCH
 //! - `pubsub`: subscriptions compared with a real Redis; revoked, flooded, cut off
@@ -35,6 +37,7 @@
 //! - `secrets`: they show up nowhere; `passwd`, `genpass`, `check --diff`, core dumps
 //! - `syntax`: requests that Redis does not understand, in its words
 //! - `tls`: handshakes and client certificates
+//! - `tls_options`: versions, suites, names, revocation, tickets; TLS to the upstream
 //! - `transactions`: MULTI, WATCH and blocking commands on leased links
 //! - `watch`: files that change are read again by themselves
 #![allow(
@@ -73,6 +76,8 @@ mod leak;
 mod leases;
 mod legacy;
 mod limits;
+mod listeners;
+mod load;
 mod modules;
 mod monitor;
 mod ownership;
@@ -88,6 +93,7 @@ mod secrets;
 mod support;
 mod syntax;
 mod tls;
+mod tls_options;
 mod tracking;
 mod transactions;
 mod waiting;

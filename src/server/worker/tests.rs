@@ -14,16 +14,16 @@ use crate::users::Source;
 #[test]
 fn protected_mode_spares_only_clients_of_this_machine() {
     for (address, local) in [
-        ("127.0.0.1:1", true),
-        ("127.9.9.9:1", true),
-        ("[::1]:1", true),
-        ("[::ffff:127.0.0.1]:1", true),
-        ("10.0.0.1:1", false),
-        ("0.0.0.0:1", false),
-        ("[::ffff:10.0.0.1]:1", false),
-        ("[2001:db8::1]:1", false),
+        ("127.0.0.1", true),
+        ("127.9.9.9", true),
+        ("::1", true),
+        ("::ffff:127.0.0.1", true),
+        ("10.0.0.1", false),
+        ("0.0.0.0", false),
+        ("::ffff:10.0.0.1", false),
+        ("2001:db8::1", false),
     ] {
-        assert_eq!(is_loopback(&address.parse().unwrap()), local, "{address}");
+        assert_eq!(is_loopback(address.parse().unwrap()), local, "{address}");
     }
 }
 
@@ -31,6 +31,9 @@ fn protected_mode_spares_only_clients_of_this_machine() {
 fn the_refusal_of_protected_mode_is_one_error_line() {
     let line = PROTECTED.strip_prefix(b"-DENIED ").and_then(|text| text.strip_suffix(b"\r\n")).unwrap();
     assert!(!line.contains(&b'\n') && line.ends_with(b"accepting connections from the outside."));
+    let plain =
+        PROTECTED_PLAIN.strip_prefix(b"-DENIED ").and_then(|text| text.strip_suffix(b"\r\n")).unwrap();
+    assert!(!plain.contains(&b'\n') && plain.ends_with(b"if the network may be trusted."));
 }
 
 /// A client that sends this, and whose next byte is a bug.
@@ -81,6 +84,7 @@ fn worker(server: &Server, leases: Arc<Semaphore>) -> Rc<Worker> {
             clients: Arc::new(Clients::new(crate::session::Limits::DEFAULT)),
             pool: Pool::new(server.settings(), leases, Arc::default()),
             draining: Cell::default(),
+            room: Default::default(),
         }),
         sessions: RefCell::default(),
         settings: Arc::new(ArcSwap::from_pointee(Settings {
@@ -89,7 +93,7 @@ fn worker(server: &Server, leases: Arc<Semaphore>) -> Rc<Worker> {
             maxclients: 1,
             limits: crate::session::Limits::DEFAULT,
             handshake_timeout: Duration::from_secs(1),
-            protected_mode: false,
+            tcp_keepalive: Duration::from_secs(300),
             upstream: server.settings(),
         })),
     })
@@ -102,9 +106,9 @@ where
 {
     let worker = worker.clone();
     let ends =
-        Ends { client: "test".to_owned(), listener: "test".to_owned(), fd: 0, unix: false, local: true };
+        Ends { client: "test".to_owned(), listener: "test".to_owned(), local: true, ..Ends::default() };
     tokio::task::spawn_local(async move {
-        worker.admit(stream, SessionId(id), ends).await.unwrap();
+        worker.admit(stream, SessionId(id), ends, None).await.unwrap();
     })
 }
 

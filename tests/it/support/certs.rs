@@ -1,9 +1,13 @@
-//! A throw-away CA with a server and a client certificate.
+//! A throw-away CA with a server and a client certificate, and what else it may sign.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -13,7 +17,12 @@ pub struct Certs {
     pub key: PathBuf,
     pub client_cert: PathBuf,
     pub client_key: PathBuf,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    dir: PathBuf,
 }
+
+/// Serial number of the client certificate.
+const CLIENT: u64 = 77;
 
 impl Certs {
     pub fn new(dir: &Path) -> Certs {
@@ -23,22 +32,37 @@ impl Certs {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name.push(rcgen::DnType::CommonName, "redkeep test CA");
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let leaf = |name: &str, sans: &[&str]| {
-            let key = KeyPair::generate().unwrap();
-            let names: Vec<String> = sans.iter().map(|san| (*san).to_owned()).collect();
-            let mut params = CertificateParams::new(names).unwrap();
-            params.use_authority_key_identifier_extension = true;
-            let cert = params.signed_by(&key, &issuer).unwrap();
-            let paths = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
-            std::fs::write(&paths.0, cert.pem()).unwrap();
-            std::fs::write(&paths.1, key.serialize_pem()).unwrap();
-            paths
-        };
-        let (cert, key) = leaf("server", &["localhost", "127.0.0.1", "::1"]);
-        let (client_cert, client_key) = leaf("client", &["client"]);
         let ca = dir.join("ca.crt");
         std::fs::write(&ca, issuer.pem()).unwrap();
-        Certs { ca, cert, key, client_cert, client_key }
+        let (cert, key) = sign(&issuer, dir, "server", &["localhost", "127.0.0.1", "::1"], None);
+        let (client_cert, client_key) = sign(&issuer, dir, "client", &["client"], Some(CLIENT));
+        Certs { ca, cert, key, client_cert, client_key, issuer, dir: dir.to_owned() }
+    }
+
+    /// One more server certificate, and its key.
+    pub fn sign(&self, name: &str, sans: &[&str]) -> (PathBuf, PathBuf) {
+        sign(&self.issuer, &self.dir, name, sans, None)
+    }
+
+    /// Writes a revocation list, with the client certificate or without, that is valid until the first day of `year`.
+    pub fn revoke(&self, file: &str, client: bool, year: i32) -> PathBuf {
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from(CLIENT),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: if client { vec![revoked] } else { Vec::new() },
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let path = self.dir.join(file);
+        std::fs::write(&path, params.signed_by(&self.issuer).unwrap().pem().unwrap()).unwrap();
+        path
     }
 
     /// A client's configuration that trusts the CA, with the client certificate if asked for.
@@ -59,4 +83,25 @@ impl Certs {
             builder.with_no_client_auth()
         })
     }
+}
+
+fn sign(
+    issuer: &CertifiedIssuer<'static, KeyPair>,
+    dir: &Path,
+    name: &str,
+    sans: &[&str],
+    serial: Option<u64>,
+) -> (PathBuf, PathBuf) {
+    let key = KeyPair::generate().unwrap();
+    let names: Vec<String> = sans.iter().map(|san| (*san).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.use_authority_key_identifier_extension = true;
+    params.serial_number = serial.map(SerialNumber::from);
+    let cert = params.signed_by(&key, issuer).unwrap();
+    let paths = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
+    std::fs::write(&paths.0, cert.pem()).unwrap();
+    std::fs::write(&paths.1, key.serialize_pem()).unwrap();
+    // Keys are for their owner alone.
+    std::fs::set_permissions(&paths.1, std::fs::Permissions::from_mode(0o600)).unwrap();
+    paths
 }

@@ -56,8 +56,20 @@ impl Client {
     }
 
     pub fn tls(port: u16, config: Arc<rustls::ClientConfig>) -> Client {
-        let connection = rustls::ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
-        Client { wire: Box::new(rustls::StreamOwned::new(connection, connect(port))), buffer: Vec::new() }
+        Client::tls_on(connect(port), config, "localhost")
+    }
+
+    /// A TLS client on a connection that is open already, of a server with this name.
+    pub fn tls_on(stream: TcpStream, config: Arc<rustls::ClientConfig>, name: &'static str) -> Client {
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let connection = rustls::ClientConnection::new(config, name.try_into().unwrap()).unwrap();
+        Client { wire: Box::new(rustls::StreamOwned::new(connection, stream)), buffer: Vec::new() }
+    }
+
+    /// A plain client on a connection that is open already.
+    pub fn on(stream: TcpStream) -> Client {
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        Client { wire: Box::new(stream), buffer: Vec::new() }
     }
 
     /// Logs in, and insists on it.
