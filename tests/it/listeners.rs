@@ -168,6 +168,22 @@ fn from_a_load_balancer_the_address_in_its_header_is_the_clients() {
 }
 
 #[test]
+fn behind_a_load_balancer_of_this_machine_nobody_is_local_who_is_not() {
+    let listener = format!("{ANYWHERE}    protected_mode: no\n");
+    let proxy = with_listeners(&listener, USERS, "enable_debug_command: local\n");
+    for (header, local) in [
+        (header([192, 0, 2, 1]), false),
+        (header([127, 0, 0, 1]), true),
+        ([SIGNATURE, &[0x20, 0, 0, 0]].concat(), true),
+    ] {
+        let mut client = Client::tcp(proxy.port(0));
+        client.send_raw(&header);
+        let reply = client.login("admin", "secret").ask("DEBUG SLEEP 0");
+        assert_eq!(reply == "+OK\r\n", local, "{reply}");
+    }
+}
+
+#[test]
 fn a_header_stands_before_the_handshake_of_tls() {
     let proxy = with_listeners(
         "  - bind: 127.0.0.1:0\n    proxy_protocol: yes\n    proxy_protocol_from: [127.0.0.1]\n    \
