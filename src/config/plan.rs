@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::upstream_tls::dial_tls;
 use super::{
