@@ -280,7 +280,7 @@ fn a_hundred_secrets_are_found_nowhere() {
     }
     std::fs::write(proxy.config_path(), &config).unwrap();
     proxy.reload("\"reloaded\"");
-    let plan = redkeep::config::Plan::load(&proxy.config_path()).ok().expect("a good configuration");
+    let Ok(plan) = redkeep::config::Plan::load(&proxy.config_path()) else { panic!("a good configuration") };
     let debug = format!(
         "{:?}{:?}{:?}",
         redkeep::config::load(&proxy.config_path()),
