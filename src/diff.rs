@@ -10,9 +10,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 
+use ipnet::IpNet;
+
 use crate::acl::{Defaults, Dialect, Selector, User};
 use crate::command::{Categories, CommandTable, Spec};
-use crate::policy::Policy;
+use crate::policy::{Networks, Policy};
 
 /// How all rights are printed.
 const DIALECT: Dialect = Dialect::Valkey91;
@@ -33,11 +35,11 @@ pub fn page(old: &Policy, new: &Policy) -> String {
         let shown = shown(name);
         let _ = match (old_users.get(name), new_users.get(name)) {
             (Some(before), Some(after)) => {
-                let changes = changes(before, after, new.table());
+                let changes = changes(before, after, new.table()) + &conditions(old, new, before, after);
                 if changes.is_empty() { Ok(()) } else { writeln!(page, "user {shown}\n{changes}") }
             }
             (Some(_), None) => writeln!(page, "user {shown} is removed; its sessions end\n"),
-            (None, Some(user)) => write_new(&mut page, &shown, user, new.table()),
+            (None, Some(user)) => write_new(&mut page, &shown, user, new),
             (None, None) => Ok(()),
         };
     }
@@ -61,13 +63,50 @@ fn everyone(page: &mut String, old: &Policy, new: &Policy) -> fmt::Result {
     for command in before.keys().filter(|command| !after.contains_key(*command)) {
         writeln!(lines, "  {command} has its own name again")?;
     }
+    if !old.gates().is_same_but_names(new.gates()) {
+        writeln!(lines, "  what `commands` denies, enables or bounds is different")?;
+    }
     if lines.is_empty() { Ok(()) } else { writeln!(page, "everyone\n{lines}") }
 }
 
-fn write_new(page: &mut String, name: &str, user: &User, table: &CommandTable) -> fmt::Result {
+fn write_new(page: &mut String, name: &str, user: &User, policy: &Policy) -> fmt::Result {
     writeln!(page, "user {name} is new")?;
+    let table = policy.table();
     let Ok(nobody) = User::new(user.name(), Defaults::default(), table) else { return Ok(()) };
-    writeln!(page, "{}", changes(&nobody, user, table))
+    let mut text = changes(&nobody, user, table);
+    let networks = &policy.conditions(user.name()).networks;
+    if *networks != Networks::default() {
+        line(&mut text, "addresses", &addresses(networks));
+    }
+    if policy.fences(user) {
+        line(&mut text, "key fence", "yes");
+    }
+    writeln!(page, "{text}")
+}
+
+/// What must hold for a user beside its rules.
+fn conditions(old: &Policy, new: &Policy, before: &User, after: &User) -> String {
+    let mut text = String::new();
+    let networks = |policy: &Policy| addresses(&policy.conditions(after.name()).networks);
+    let (was, is) = (networks(old), networks(new));
+    if was != is {
+        line(&mut text, "addresses", &format!("{is} instead of {was}"));
+    }
+    let (was, is) = (old.fences(before), new.fences(after));
+    if was != is {
+        line(&mut text, "key fence", if is { "yes" } else { "no" });
+    }
+    text
+}
+
+fn addresses(networks: &Networks) -> String {
+    let list = |label: &str, networks: &[IpNet]| {
+        let shown: Vec<String> = networks.iter().map(IpNet::to_string).collect();
+        if shown.is_empty() { None } else { Some(format!("{label} {}", shown.join(" "))) }
+    };
+    let lists = [list("only", &networks.allow), list("not", &networks.deny)];
+    let lists: Vec<String> = lists.into_iter().flatten().collect();
+    if lists.is_empty() { "any".to_owned() } else { lists.join(", ") }
 }
 
 fn changes(old: &User, new: &User, table: &CommandTable) -> String {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::acl::parse_file;
-use crate::policy::{Gates, Rename};
+use crate::policy::{Conditions, Gates, Rename};
 
 fn policy(users: &str, renames: &[(&str, &str)]) -> Policy {
     let table = CommandTable::builtin();
@@ -101,4 +101,20 @@ fn neither_passwords_nor_hashes_are_shown_and_terminals_obey_nothing() {
     assert!(!page.contains("first") && !page.contains("second") && !page.contains('#'), "{page}");
     let page = compared("user a on ~x", "user a on ~\u{1b}[2J");
     assert!(page.contains("~\\x1b[2J"), "{page}");
+}
+
+#[test]
+fn what_holds_beside_the_rules_is_compared_too() {
+    let with = |allow: &[&str], fence: bool| {
+        let networks =
+            Networks { allow: allow.iter().map(|text| text.parse().unwrap()).collect(), deny: Vec::new() };
+        let conditions = Conditions { networks, fence: Some(fence) };
+        policy("user app on ~x", &[])
+            .with_conditions([(Box::from(&b"app"[..]), conditions)].into_iter().collect())
+    };
+    assert_eq!(page(&with(&["10.0.0.0/8"], true), &with(&["10.0.0.0/8"], true)), "");
+    assert_eq!(
+        page(&with(&["10.0.0.0/8"], true), &with(&[], false)),
+        "user app\n  addresses  any instead of only 10.0.0.0/8\n  key fence  no\n\n"
+    );
 }

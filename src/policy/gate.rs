@@ -224,6 +224,12 @@ impl Gates {
         self.hidden.iter().map(|name| (String::from_utf8_lossy(name).into_owned(), alias(name))).collect()
     }
 
+    /// Whether all but renamed commands is the same: denied commands, what is enabled, protected parameters, bounds.
+    pub fn is_same_but_names(&self, other: &Gates) -> bool {
+        let names = (self.originals.clone(), self.hidden.clone());
+        *self == Gates { originals: names.0, hidden: names.1, ..other.clone() }
+    }
+
     /// What clients call the renamed command `original`, in any case; `None` if it is disabled.
     pub(super) fn alias_of(&self, original: &[u8]) -> Option<&[u8]> {
         let known = self.originals.iter().find(|(_, known)| known.as_bytes().eq_ignore_ascii_case(original));

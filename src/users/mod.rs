@@ -157,7 +157,8 @@ impl Users {
         }
         let now = self.live.load();
         let next = if keep && source.has_users_of(&state.source) {
-            if source.gates == state.source.gates {
+            // Whatever else a policy is made of.
+            if source.gates == state.source.gates && source.conditions == state.source.conditions {
                 state.source = source;
                 return now.generation();
             }

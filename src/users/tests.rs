@@ -186,10 +186,46 @@ fn a_reload_keeps_the_sessions_of_users_that_stay() {
         gates: Gates::default(),
         defaults: Defaults::default(),
         log_max_len: 3,
+        file_digest: None,
     };
     users.set_user(b"guest", &[]).unwrap();
-    users.replace(source);
+    users.replace(source, Unchanged::Replace);
     assert_eq!(users.live().load().incarnation(b"app"), first);
     assert_eq!(line(&users, "guest"), None);
     assert_eq!(users.log().max_len(), 3);
+}
+
+#[test]
+fn a_change_that_was_seen_leaves_users_alone_whose_sources_are_the_same_and_takes_over_all_else() {
+    let table = CommandTable::builtin();
+    let source = |text: &str, gates: Gates, conditions: ConditionsByUser| Source {
+        users: parse_file(text.as_bytes(), Defaults::default(), &table).unwrap(),
+        file: None,
+        file_digest: None,
+        requirepass: None,
+        conditions,
+        gates,
+        defaults: Defaults::default(),
+        log_max_len: 8,
+    };
+    let users = users(None);
+    users.set_user(b"guest", &[b"on"]).unwrap();
+    let generation = users.live().load().generation();
+    assert_eq!(
+        users.replace(source(FILE, Gates::default(), Default::default()), Unchanged::Keep),
+        generation
+    );
+    let rename = crate::policy::Rename { command: "get".to_owned(), alias: String::new() };
+    let renamed = || Gates::new(std::slice::from_ref(&rename), &table).unwrap();
+    assert_eq!(users.replace(source(FILE, renamed(), Default::default()), Unchanged::Keep), generation + 1);
+    assert_eq!(*users.live().load().gates(), renamed());
+    let fenced = || ConditionsByUser::default().with_fence(true);
+    assert_eq!(users.replace(source(FILE, renamed(), fenced()), Unchanged::Keep), generation + 2);
+    assert!(line(&users, "guest").is_some(), "who was made by a client is still there");
+    let more = format!("{FILE}user more off\n");
+    users.replace(source(&more, renamed(), fenced()), Unchanged::Keep);
+    assert_eq!((line(&users, "guest"), line(&users, "more").is_some()), (None, true));
+    users.set_user(b"guest", &[b"on"]).unwrap();
+    users.replace(source(&more, renamed(), fenced()), Unchanged::Replace);
+    assert_eq!(line(&users, "guest"), None);
 }
