@@ -231,8 +231,8 @@ impl Page<'_> {
                 "`commands.bounds` in the configuration allows {limit} at most for argument {index} (`{setting}`)"
             ),
             Reason::Broadcast => {
-                "BCAST tells the names of all keys that change, so only users with +@all ~* &* may use it, and those with \
-                 a key fence (`fence: yes`), to whom it tells of their own keys only"
+                "BCAST tells the names of all keys that change, so only users with +@all ~* &* may use it, and those \
+                 with a key fence (`fence: yes`), to whom it tells of their own keys only"
                     .to_owned()
             }
             Reason::CredentialConfig => {
@@ -253,8 +253,8 @@ impl Page<'_> {
                 refused_by("enable_protected_configs", self.policy.gates().switches().protected_configs)
             ),
             Reason::Fenced(_) => {
-                "the user's key fence (`fence` in `acl` or `users`) denies what is not bound to the user's key patterns; \
-                 it lets users with ~* pass"
+                "the user's key fence (`fence` in `acl` or `users`) denies what is not bound to the user's key \
+                 patterns; it lets users with ~* pass"
                     .to_owned()
             }
             Reason::FencedChannel(index) => format!(

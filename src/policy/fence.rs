@@ -1,9 +1,9 @@
 //! The key fence (`acl.fence`): commands that reach keys which they do not name obey the user's key patterns, too.
 //!
 //! In Redis SCAN, KEYS, DBSIZE, FLUSHALL, keyspace events and their like know nothing of key patterns
-//! (<https://github.com/redis/redis/issues/8152>). Which commands these are says [`command::Fence`](Fence); what a fence
-//! does with each says this file: it denies them, or says by what their replies are to be filtered. It holds for users with
-//! restricted keys alone: where nothing is outside the patterns, there is nothing to hide.
+//! (<https://github.com/redis/redis/issues/8152>). Which commands these are says [`command::Fence`](Fence); what a
+//! fence does with each says this file: it denies them, or says by what their replies are to be filtered. It holds for
+//! users with restricted keys alone: where nothing is outside the patterns, there is nothing to hide.
 
 use super::{Facts, Policy, Reason};
 use crate::acl::User;

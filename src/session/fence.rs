@@ -1,7 +1,7 @@
 //! What a user with a key fence (`acl.fence`) gets of what the upstream says about keys: what tells of the user's own.
 //!
-//! - [`KeyFilter`]: the replies to SCAN, KEYS and PUBSUB CHANNELS, without the keys of others. It takes a reply in pieces,
-//!   and holds no more than what the user may see of it.
+//! - [`KeyFilter`]: the replies to SCAN, KEYS and PUBSUB CHANNELS, without the keys of others. It takes a reply in
+//!   pieces, and holds no more than what the user may see of it.
 //! - [`FencedReply`]: the way of such a reply from a link to the [`Outbox`]
 //! - [`message`]: keyspace events and what tracking tells
 //!

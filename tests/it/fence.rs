@@ -80,8 +80,8 @@ fn texts(reply: &[u8]) -> BTreeSet<String> {
 }
 
 /// Cursor and keys of a reply to SCAN.
-fn page(reply: Value) -> (String, Vec<String>) {
-    let Value::Array(parts) = &reply else { panic!("{reply:?}") };
+fn page(reply: &Value) -> (String, Vec<String>) {
+    let Value::Array(parts) = reply else { panic!("{reply:?}") };
     let [Value::Bulk(cursor), Value::Array(keys)] = &parts[..] else { panic!("{reply:?}") };
     let keys = keys.iter().map(|key| match key {
         Value::Bulk(key) => text(key),
@@ -96,7 +96,7 @@ fn scan(client: &mut Client, options: &[&str]) -> Vec<(String, Vec<String>)> {
     loop {
         let cursor = pages.last().map_or("0", |(cursor, _)| cursor).to_owned();
         let args: Vec<&str> = ["SCAN", &cursor].into_iter().chain(options.iter().copied()).collect();
-        pages.push(page(client.value(&args)));
+        pages.push(page(&client.value(&args)));
         if pages.last().unwrap().0 == "0" {
             return pages;
         }
@@ -223,7 +223,8 @@ fn what_cannot_be_filtered_is_denied_in_clear_words_and_changes_nothing() {
             let reply = a.ask(denied);
             let name = denied.split(' ').next().unwrap().to_lowercase();
             let words = format!("-NOPERM '{name}");
-            let why = "is denied to users with a key fence (acl.fence), since it is not bound to the user's key patterns";
+            let why =
+                "is denied to users with a key fence (acl.fence), since it is not bound to the user's key";
             assert!(reply.starts_with(&words) && reply.contains(why), "{program:?}: {denied}: {reply}");
         }
         // As in Redis, the refusal dooms a transaction.
