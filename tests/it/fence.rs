@@ -27,8 +27,9 @@ user none on >secret &* +@all
 user parts on >secret %R~a:* &* +@all (%W~w:* +set)
 ";
 
-/// What the configuration says of their fences: the setting for all, and those of users that go before it.
-const FENCED: &str = "users: [{name: open, fence: no}]\n";
+/// What the configuration says of their fences beside the setting for all; and guards are open that others are behind.
+const FENCED: &str =
+    "users: [{name: open, fence: no}]\nenable_debug_command: yes\nenable_module_command: yes\n";
 
 /// What the other tenant's keys begin with. Nobody else names one.
 const CANARY: &str = "canary";
@@ -206,6 +207,9 @@ fn what_cannot_be_filtered_is_denied_in_clear_words_and_changes_nothing() {
         "ACL LOG",
         "ACL SETUSER a ~*",
         "CONFIG SET maxmemory 1",
+        "DEBUG OBJECT a:1",
+        "DEBUG RELOAD",
+        "MODULE UNLOAD none",
         "CLUSTER COUNTKEYSINSLOT 0",
         "CLUSTER GETKEYSINSLOT 0 1",
         "MEMORY STATS",
