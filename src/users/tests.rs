@@ -218,7 +218,7 @@ fn a_change_that_was_seen_leaves_users_alone_whose_sources_are_the_same_and_take
     let rename = crate::policy::Rename { command: "get".to_owned(), alias: String::new() };
     let renamed = || Gates::new(std::slice::from_ref(&rename), &table).unwrap();
     assert_eq!(users.replace(source(FILE, renamed(), Default::default()), Unchanged::Keep), generation + 1);
-    assert_eq!(*users.live().load().gates(), renamed());
+    assert_eq!(**users.live().load().gates(), renamed());
     let fenced = || ConditionsByUser::default().with_fence(true);
     assert_eq!(users.replace(source(FILE, renamed(), fenced()), Unchanged::Keep), generation + 2);
     assert!(line(&users, "guest").is_some(), "who was made by a client is still there");
