@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::LocalSet;
 use tracing::{error, info, warn};
 
+use crate::audit::{Audit, Level, Record, Verdict};
 use crate::config::{Plan, Problems, Snapshot};
 use crate::logging;
 use crate::renewal::{Renewal, Verified};
@@ -20,11 +21,15 @@ use crate::watch::{Change, Watch};
 /// Pause between a link's return and the probe: the links of all workers return within it.
 const PROBE_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long the end waits for the last records of the audit stream.
+const LAST_RECORDS: Duration = Duration::from_secs(2);
+
 /// A running proxy. Must live inside a `LocalSet`.
 pub struct App {
     path: PathBuf,
     plan: Plan,
     users: Arc<Users>,
+    audit: Arc<Audit>,
     server: Server,
     on_up: Arc<Notify>,
     probed: Option<Probe>,
@@ -49,6 +54,7 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(path: &Path, plan: Plan) -> Result<App, StartError> {
+        let audit = Arc::new(Audit::start(&plan.audit).map_err(StartError::Audit)?);
         // Before the first client, so that HELLO and the table are the upstream's own from the start.
         let probed = match probe(&plan.server.upstream).await {
             Ok(probed) => Some(probed),
@@ -59,10 +65,11 @@ impl App {
         };
         let users = Arc::new(Users::new(plan.users.clone(), probed.as_ref().map(fitting)));
         let on_up = Arc::new(Notify::new());
-        let server = Server::start(&plan.server, &users, &on_up)?;
+        let server = Server::start(&plan.server, &users, &audit, &on_up)?;
         users.on_change(server.waker());
         let watch = Watch::new(path, &plan);
-        let app = App { path: path.to_owned(), plan, users, server, on_up, probed, watch, renewal: None };
+        let app =
+            App { path: path.to_owned(), plan, users, audit, server, on_up, probed, watch, renewal: None };
         app.announce();
         app.warn_of_misnamed();
         app.warn_of_unknown_names();
@@ -117,12 +124,15 @@ impl App {
     pub async fn drain(self) -> Ended {
         info!("draining");
         let in_order = self.server.drain(self.plan.shutdown_timeout).await;
+        self.audit.flush(LAST_RECORDS);
         if in_order { Ended::InOrder } else { Ended::CutOff }
     }
 
     /// Reads configuration, ACL file, secrets and certificates again, as SIGHUP asks for. All or nothing: after an error
     /// everything stays as it was.
     fn reload(&mut self) {
+        // Whatever comes of the rest: whoever has renamed the audit log waits for it.
+        self.audit.reopen();
         let files = Snapshot::take(&self.path, self.watch.in_force());
         match Plan::load(&self.path).and_then(|plan| self.check(plan)) {
             Ok(plan) => self.apply(plan, Unchanged::Replace),
@@ -169,12 +179,14 @@ impl App {
         self.plan = Plan { server: server::Settings { listeners, upstream, ..plan.server }, ..plan };
         self.users.reloads().note_ok();
         info!(generation, users = self.users.live().load().user_count(), "reloaded");
+        self.record(Verdict::Reloaded);
         self.warn_of_unknown_names();
     }
 
     fn refuse(&mut self, files: Snapshot, problems: &Problems) {
         self.watch.refuse(files);
         self.users.reloads().note_refused();
+        self.record(Verdict::ReloadRefused);
         for problem in problems.sorted() {
             error!(%problem, "reload refused, everything stays as it was");
         }
@@ -186,6 +198,15 @@ impl App {
         self.plan.server.upstream = upstream;
         self.renewal = None;
         info!(upstream = %self.plan.server.upstream.address, "new links use the new settings, old ones drain");
+    }
+
+    /// Records what concerns all sessions.
+    fn record(&self, verdict: Verdict) {
+        if self.audit.level() >= Level::Admin {
+            let generation = self.users.live().load().generation();
+            // It has happened; if the line cannot be taken, it is counted.
+            let _ = self.audit.push(&self.audit.line(&Record::of_all(verdict, generation)));
+        }
     }
 
     /// Takes what the upstream says of itself into the policy.

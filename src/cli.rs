@@ -22,8 +22,8 @@ const EXIT_BIND: u8 = 5;
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 failed (explain: denied; check --diff: rights differ), 2 wrong usage or configuration, 3 something that is needed is missing, 5 an address \
 cannot be bound.
-Signals: SIGHUP reads the configuration and all files that it names again, as a change of them does by itself; SIGTERM and SIGINT \
-end in order, a second one at once.";
+Signals: SIGHUP reads the configuration and all files that it names again, as a change of them does by itself, \
+and opens the audit log anew; SIGTERM and SIGINT end in order, a second one at once.";
 
 const CHECK_HELP: &str = "\
 Examples:
@@ -175,7 +175,13 @@ fn run(path: &Path) -> ExitCode {
     if plan.core_dumps {
         process::allow_dumps();
     }
-    logging::start(plan.log_format, &plan.log_level);
+    let _log = match logging::start(plan.log_format, &plan.log_level) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("redkeep: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let ended = block_on(async {
         let app = match App::start(path, plan).await {
             Ok(app) => app,

@@ -9,6 +9,7 @@
 //! - [`policy`]: users and gates in one snapshot; [`policy::Policy::judge`] is the one place where a decision is made
 //! - [`users`]: the users in force, what changes them, and the ACL log
 //! - [`upstream`]: links to Redis, shared by many clients or leased by one
+//! - [`spool`]: lines that a thread of its own writes; [`audit`]: the audit stream
 //! - [`session`]: one client; [`session::step`] decides, [`session::Session`] does
 //! - [`server`]: listeners, TLS, workers
 //! - [`config`]: the configuration file, with all its faults at once
@@ -22,6 +23,7 @@
 
 pub mod acl;
 pub mod app;
+pub mod audit;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -37,6 +39,7 @@ mod renewal;
 pub mod resp;
 pub mod server;
 pub mod session;
+pub mod spool;
 pub mod upstream;
 pub mod users;
 mod watch;

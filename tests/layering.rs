@@ -20,6 +20,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("policy", 4),
     ("upstream", 5),
     ("users", 5),
+    ("spool", 5),
+    ("audit", 5),
     ("session", 6),
     ("server", 7),
     ("config", 9),

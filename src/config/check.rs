@@ -24,6 +24,8 @@ pub fn check_files(config: &Config) -> Problems {
     if let (Some(tls), UpstreamAddress::Tls { host, .. }) = (&config.upstream.tls, &config.upstream.address) {
         check.problems.extend(dial_tls(host, tls, config).err().unwrap_or_default());
     }
+    check.secrets(config.audit.secret.iter());
+    config.audit.check(&config.file, &mut check.problems);
     match &config.users {
         UserSource::AclFile(file) => {
             let readable = File::open(&file.value).and_then(|mut opened| opened.read(&mut [0]));

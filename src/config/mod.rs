@@ -8,6 +8,7 @@
 //! YAML: nothing after a syntax error can be trusted, so that error comes alone.
 
 mod access;
+mod audit;
 mod check;
 mod files;
 mod gates;

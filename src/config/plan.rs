@@ -17,6 +17,7 @@ use super::{
     UpstreamAddress, UserSource, check_files, gates, load,
 };
 use crate::acl::{Defaults, PasswordHash, Secret, User, parse_file, parse_rules};
+use crate::audit;
 use crate::command::CommandTable;
 use crate::policy::ConditionsByUser;
 use crate::server::tls::{read_certificates, server_config};
@@ -30,6 +31,8 @@ pub struct Plan {
     pub server: server::Settings,
     /// Users and gates.
     pub users: Source,
+    /// The audit stream.
+    pub audit: audit::Settings,
     /// `log.format`.
     pub log_format: LogFormat,
     /// `log.level`.
@@ -94,10 +97,12 @@ impl Plan {
             });
             certificates.push(leaf);
         }
-        if upstream.is_none() {
+        let audit = config.audit.settings();
+        if upstream.is_none() || audit.is_none() {
             note_change(&config, Position::START, &mut problems);
         }
-        let (true, Some(upstream), Some(gates)) = (problems.is_empty(), upstream, gates) else {
+        let (true, Some(upstream), Some(gates), Some(audit)) = (problems.is_empty(), upstream, gates, audit)
+        else {
             return Err(problems);
         };
         let server = server::Settings {
@@ -124,6 +129,7 @@ impl Plan {
                 defaults,
                 log_max_len: config.log_max_len,
             },
+            audit,
             log_format: config.log.format,
             log_level: config.log.level,
             shutdown_timeout: config.shutdown_timeout,
@@ -153,6 +159,7 @@ impl Plan {
             ("upstream", "upstream.address", !from.is_same_place(to)),
             ("upstream", "upstream.links_per_worker", from.links_per_worker != to.links_per_worker),
             ("upstream", "upstream.max_leased", from.max_leased != to.max_leased),
+            ("audit", "audit", !self.audit.is_same(&next.audit)),
             ("log", "log.format", self.log_format != next.log_format),
             ("reload", "reload", self.reload != next.reload),
             ("core_dumps", "core_dumps", self.core_dumps != next.core_dumps),

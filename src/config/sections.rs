@@ -13,7 +13,7 @@ use super::settings::{
     UpstreamTls,
 };
 use super::tree::Node;
-use super::{access, gates, tls, trust, values};
+use super::{access, audit, gates, tls, trust, values};
 use crate::server::Bind;
 use crate::server::tls::AuthClients;
 use crate::session;
@@ -35,6 +35,7 @@ pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -
         let log = log(reader, top);
         let reload = reload(reader, top);
         let core_dumps = reader.parse_or(top, "core_dumps", false, values::switch);
+        let audit = audit::audit(reader, top);
         let shutdown_timeout = reader.parse_or(top, "shutdown_timeout", SHUTDOWN_TIMEOUT, values::duration);
         let access = access?;
         Some(Config {
@@ -55,6 +56,7 @@ pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -
             log,
             reload,
             core_dumps,
+            audit,
             shutdown_timeout,
             files: Vec::new(),
         })

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::audit::Audit;
 use super::problems::{Located, Position};
 use super::reload::Reload;
 use crate::policy::{Bounds, Conditions, Networks, Switches};
@@ -51,6 +52,8 @@ pub struct Config {
     pub reload: Reload,
     /// `core_dumps`, default no: whether the system may write the process' memory to a file, and others debug it.
     pub core_dumps: bool,
+    /// `audit`.
+    pub audit: Audit,
     /// `shutdown_timeout`, default 25 s: how long sessions may finish after SIGTERM. Below the 30 s after which
     /// Kubernetes kills.
     pub shutdown_timeout: Duration,

@@ -1,6 +1,7 @@
 //! The configuration as a whole. The deliberately broken ones are files in tests/config/broken.
 
 use super::*;
+use crate::audit::Level;
 use crate::policy::{Bounds, Enabled, Switches};
 use crate::server::Bind;
 use crate::server::tls::AuthClients;
@@ -106,7 +107,8 @@ fn the_commented_keys_of_the_example_load_too() {
     }
     let source = source
         .replace("address: unix:/run/redis/redis.sock", "address: rediss://redis")
-        .replace("  file: /etc/redkeep/users.acl\n", "");
+        .replace("  file: /etc/redkeep/users.acl\n", "")
+        .replace("keys: redacted", "keys: hashed");
     let config = config(&source);
     assert_eq!(config.upstream.tls.unwrap().server_name.unwrap().value, "redis.internal");
     assert!(config.requirepass.is_some());
@@ -114,6 +116,8 @@ fn the_commented_keys_of_the_example_load_too() {
     assert_eq!(users[0].passwords.len(), 2);
     assert_eq!(config.log.level, "info");
     assert_eq!(config.workers, 2);
+    assert_eq!((config.audit.level, config.audit.required), (Level::Off, false));
+    assert!(config.audit.secret.is_some());
 }
 
 #[test]
@@ -297,6 +301,8 @@ fn every_mapping_refuses_an_unknown_key() {
         "  zzz: 1",
         "log:",
         "  zzz: 1",
+        "audit:",
+        "  zzz: 1",
     ];
     let found = problems(&lines.join("\n"));
     let expected: Vec<String> = (1..)
@@ -310,6 +316,35 @@ fn every_mapping_refuses_an_unknown_key() {
     for (found, expected) in found.lines().zip(expected) {
         assert!(found.starts_with(&expected), "{found} / {expected}");
         assert!(found.contains("; known keys are `"), "{found}");
+    }
+}
+
+#[test]
+fn the_audit_log_is_off_unless_it_is_asked_for_and_contradictions_are_told() {
+    let audit = |text: &str| config(&format!("{SMALL}{SMALL_ACL}{text}")).audit;
+    let none = audit("");
+    assert_eq!((none.level, none.hashed, none.required, none.buffer), (Level::Off, false, false, 8 << 20));
+    for level in ["off", "no", "false", "denied", "admin", "all"] {
+        let parsed = parse_text(&format!("{SMALL}{SMALL_ACL}audit: {{level: {level}}}\n"));
+        assert_eq!(parsed.is_ok(), level != "no", "{level}");
+    }
+    assert_eq!(audit("audit: {level: denied, required: yes}\n").level, Level::Denied);
+    assert_eq!(audit("audit: {file: a.log}\n").file.unwrap().value, Path::new("conf/a.log"));
+    for (text, expected) in [
+        (
+            "{required: yes}",
+            "4:1: `required` needs something to record; write `level: denied`, `admin` or `all`",
+        ),
+        (
+            "{level: all, key_hash_secret_env: X}",
+            "4:42: the secret is only used with `keys: hashed`; write that, or remove it",
+        ),
+        ("{level: some}", "4:16: `level` is `some`; write one of `off`, `denied`, `admin`, `all`"),
+        ("{keys: plain}", "4:15: `keys` is `plain`; write one of `redacted`, `hashed`"),
+        ("{buffer: 1kb}", "4:17: `buffer` is `1kb`; write at least `16kb`"),
+    ] {
+        let found = problems(&format!("{SMALL}{SMALL_ACL}audit: {text}\n"));
+        assert_eq!(found, format!("conf/t.yaml:{expected}"));
     }
 }
 

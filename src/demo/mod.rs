@@ -108,7 +108,13 @@ enum Outcome {
 /// Exit code 0 if all went well, 1 if not (with `check`: if a single result was not the expected one), 3 without a
 /// redis-server.
 pub fn main(check: bool) -> ExitCode {
-    logging::start(LogFormat::Text, "warn");
+    let _log = match logging::start(LogFormat::Text, "warn") {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("redkeep: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     match block_on(Box::pin(demo(check))) {
         Ok(Ok(Outcome::Good)) => ExitCode::SUCCESS,
         Ok(Ok(Outcome::Bad)) => ExitCode::FAILURE,

@@ -26,6 +26,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tracing::warn;
 
+use crate::audit::Audit;
 use crate::session::{self, SessionId};
 use crate::upstream;
 use crate::users::Users;
@@ -79,6 +80,8 @@ pub struct ListenerSettings {
 pub enum StartError {
     /// An address could not be bound.
     Bind(Bind, io::Error),
+    /// The audit log could not be opened.
+    Audit(io::Error),
     /// A worker's thread could not be started.
     Worker(io::Error),
 }
@@ -87,6 +90,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Bind(bind, error) => write!(f, "cannot listen on {bind}: {error}"),
+            StartError::Audit(error) => write!(f, "cannot open the audit log: {error}"),
             StartError::Worker(error) => write!(f, "cannot start a worker: {error}"),
         }
     }
@@ -116,7 +120,12 @@ impl Server {
     ///
     /// # Errors
     /// The first address that cannot be bound; nothing keeps running then.
-    pub fn start(settings: &Settings, users: &Arc<Users>, on_up: &Arc<Notify>) -> Result<Server, StartError> {
+    pub fn start(
+        settings: &Settings,
+        users: &Arc<Users>,
+        audit: &Arc<Audit>,
+        on_up: &Arc<Notify>,
+    ) -> Result<Server, StartError> {
         let mut listeners = Vec::new();
         for listener in &settings.listeners {
             let bound = Listener::bind(listener, settings.tcp_keepalive);
@@ -127,6 +136,7 @@ impl Server {
         let common = Common {
             settings: in_force.clone(),
             clients: clients.clone(),
+            audit: audit.clone(),
             leases: Arc::new(Semaphore::new(settings.upstream.max_leased)),
             on_up: on_up.clone(),
         };

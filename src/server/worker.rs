@@ -20,6 +20,7 @@ use tracing::debug;
 use super::listener::{Accepted, TlsSlot, tcp, unix};
 use super::trust::Door;
 use super::{Settings, proxy_header};
+use crate::audit::{Audit, Level, Record, Verdict};
 use crate::session::{Clients, Draining, Ends, Outbox, Session, SessionId, Shared};
 use crate::upstream::{self, Pool};
 use crate::users::Users;
@@ -98,6 +99,7 @@ pub(super) struct Common {
     /// In force; what the listeners and the upstream are is read elsewhere.
     pub(super) settings: Arc<ArcSwap<Settings>>,
     pub(super) clients: Arc<Clients>,
+    pub(super) audit: Arc<Audit>,
     /// Permits for leased links.
     pub(super) leases: Arc<Semaphore>,
     /// Told whenever a shared link came up.
@@ -119,6 +121,7 @@ pub(super) fn run(
                 live: users.live().clone(),
                 users,
                 clients: common.clients,
+                audit: common.audit,
                 pool: Pool::new(common.settings.load().upstream.clone(), common.leases, common.on_up),
                 draining: Cell::default(),
                 room: Default::default(),
@@ -258,6 +261,7 @@ impl Worker {
         protected: Option<Protected>,
     ) -> std::io::Result<()> {
         if let Some(text) = protected.and_then(|protected| self.refusal(protected, &ends)) {
+            self.record_refused(id, &ends);
             stream.write_all(text).await?;
             return stream.shutdown().await;
         }
@@ -278,6 +282,17 @@ impl Worker {
             return Some(PROTECTED);
         }
         matches!(protected, Protected::Plain).then_some(PROTECTED_PLAIN)
+    }
+
+    /// Records a client whom protected mode refuses.
+    fn record_refused(&self, id: SessionId, ends: &Ends) {
+        let audit = &self.shared.audit;
+        if audit.level() > Level::Off {
+            let common = ends.record(Verdict::Denied, self.shared.live.load().generation());
+            let record = Record { session: Some(id.0), reason: Some("protected_mode"), ..common };
+            // It is refused in any case; if the line cannot be taken, it is counted.
+            let _ = audit.push(&audit.line(&record));
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 use bytes::BytesMut;
 
 use super::local::set_name;
+use super::record::UNRECORDED;
 use super::replies::NOT_SENT;
 use super::state::State;
 use crate::acl::LogReason;
@@ -27,10 +28,9 @@ pub(super) fn auth(policy: &Policy, state: &mut State, request: Request<'_>, out
     if request.len() == 2 && default_needs_none {
         return encode::error(out, NO_PASSWORD.as_bytes());
     }
-    if login(policy, state, name, password, request.name()) {
-        encode::simple(out, "OK");
-    } else {
-        encode::error(out, WRONGPASS.as_bytes());
+    match login(policy, state, name, password, request.name()) {
+        Ok(()) => encode::simple(out, "OK"),
+        Err(text) => encode::error(out, text.as_bytes()),
     }
 }
 
@@ -106,25 +106,35 @@ fn apply(
     credentials: Option<(&[u8], &[u8])>,
     name: Option<&[u8]>,
 ) -> Result<(), Vec<u8>> {
-    if let Some((user, password)) = credentials
-        && !login(policy, state, user, password, word)
-    {
-        return Err(WRONGPASS.as_bytes().to_vec());
+    if let Some((user, password)) = credentials {
+        login(policy, state, user, password, word).map_err(|text| text.as_bytes().to_vec())?;
     }
     name.map_or(Ok(()), |name| set_name(state, name))
 }
 
 /// `word` is what the client called the command that logs in; as Redis, the ACL log shows it as it was sent.
-fn login(policy: &Policy, state: &mut State, name: &[u8], password: &[u8], word: &[u8]) -> bool {
+fn login(
+    policy: &Policy,
+    state: &mut State,
+    name: &[u8],
+    password: &[u8],
+    word: &[u8],
+) -> Result<(), &'static str> {
+    // SECURITY: before the password is looked at. Nobody may try passwords without a trace.
+    if !state.recorder.is_ready() {
+        return Err(UNRECORDED);
+    }
+    let command = String::from_utf8_lossy(word).to_ascii_lowercase();
     match policy.login(name, password) {
-        Some(user) => {
+        Some(user) if state.record_login(name, command.as_bytes()) => {
             state.become_user(policy, Some(user));
-            true
+            Ok(())
         }
+        Some(_) => Err(UNRECORDED),
         None => {
-            let command = String::from_utf8_lossy(word).to_ascii_lowercase();
             state.note(LogReason::Auth, word, name, &command);
-            false
+            state.record_failed_login(name, command.as_bytes());
+            Err(WRONGPASS)
         }
     }
 }

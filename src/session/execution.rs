@@ -18,7 +18,7 @@ use super::handle::{current_incarnation, log_notes};
 use super::queue::{Entry, Part, Queue, tracking};
 use super::rewrite::{Gathered, Outcome, elements};
 use super::state::{State, Transaction};
-use super::step::{Then, note_denial};
+use super::step::{Then, known, note_denial};
 use super::{Session, local, replies, transaction};
 use crate::command::View;
 use crate::policy::{Policy, Verdict};
@@ -178,7 +178,7 @@ impl<S> Session<S> {
         let judged = match current.judge_again(state.facts(), request) {
             Verdict::Allow(judged) => judged,
             Verdict::Deny(reason) => {
-                note_denial(state, request, reason);
+                note_denial(state, known(current.table().resolve(request)), request, reason);
                 return encode::error(out, &transaction::no_longer_allowed(reason, &current, state, request));
             }
         };

@@ -63,6 +63,7 @@ impl<S> Session<S> {
         let stale = !self.closing && self.state.generation != policy.generation();
         if stale && !self.state.refresh(&policy) {
             debug!(client = self.state.ends.client, "the session's user is gone");
+            self.state.record_ended("revoked");
             self.abandon();
         }
         if stale {
@@ -175,6 +176,7 @@ impl<S> Session<S> {
                 next = Some(Stop::NewPolicy);
             }
             Action::Close => {
+                log_notes(state, &shared.users);
                 self.abandon();
                 return None;
             }
@@ -293,6 +295,7 @@ impl<S> Session<S> {
             }
             Err(error) => {
                 debug!(client = self.state.ends.client, %error, "client broke the protocol");
+                self.state.record_ended("protocol");
                 if self.state.replication == Replication::Streaming {
                     self.abandon();
                     return Err(None);
@@ -306,7 +309,7 @@ impl<S> Session<S> {
     }
 }
 
-/// Writes into the ACL log what the last command has left for it.
+/// Writes into the ACL log and the audit stream what the last command has left for them.
 pub(super) fn log_notes(state: &mut State, users: &Users) {
     for (event, client) in state.notes.drain(..) {
         if event.reason == LogReason::Auth {
@@ -314,6 +317,7 @@ pub(super) fn log_notes(state: &mut State, users: &Users) {
         }
         users.note(event, client);
     }
+    state.recorder.finish();
 }
 
 /// The incarnation of the session's user in the policy that is in force now.

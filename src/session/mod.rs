@@ -19,6 +19,7 @@ mod monitor;
 mod pause;
 mod pubsub;
 mod queue;
+mod record;
 mod replication;
 mod replies;
 mod rewrite;
@@ -51,6 +52,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::audit::{Audit, Verdict};
 use crate::policy::Live;
 use crate::resp::{RequestBuf, Scanner};
 use crate::upstream::Pool;
@@ -62,6 +64,7 @@ use execution::Execution;
 use handle::Stop;
 use links::Links;
 use pause::Alarm;
+use record::Recorder;
 use rewrite::QueueWitness;
 use unblock::Unblocking;
 
@@ -82,6 +85,8 @@ pub struct Shared {
     pub users: Arc<Users>,
     /// The clients of all workers.
     pub clients: Arc<Clients>,
+    /// The audit stream of all workers.
+    pub audit: Arc<Audit>,
     /// The worker's links.
     pub pool: Pool,
     /// Whether the worker drains: sessions end as soon as they owe no reply.
@@ -166,7 +171,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// A session for a client that has just connected.
     pub fn new(stream: S, id: SessionId, ends: Ends, shared: Rc<Shared>) -> Self {
         let seat = shared.clients.enter(id, ends.clone());
-        let state = State::new(id, ends, &shared.live.load());
+        let mut state = State::new(id, ends, &shared.live.load());
+        state.recorder = Recorder::new(&shared.audit);
+        state.record_life(Verdict::Connected);
         let outbox = Rc::new(Outbox::new(shared.clients.limits()));
         Session {
             stream,
@@ -204,6 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if let Err(error) = served {
             debug!(client = self.state.ends.client, %error, "connection to the client failed");
         }
+        self.state.record_life(Verdict::Closed);
         self.outbox.close();
         self.seat.hold(0);
         self.links.end_lease(&self.shared.pool);

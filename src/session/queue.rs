@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::state::State;
-use super::step::note_denial;
+use super::step::{known, note_denial};
 use super::{local, transaction};
 use crate::command::{Affinity, View, flag};
 use crate::policy::{Gates, Judged, Policy, Verdict, broadcasts};
@@ -148,7 +148,8 @@ impl Queue {
                     found(entry, Ok((judged, part)), &mut rehearsal);
                 }
                 Verdict::Deny(reason) => {
-                    note_denial(&mut rehearsal, request, reason);
+                    let spec = known(policy.table().resolve(request));
+                    note_denial(&mut rehearsal, spec, request, reason);
                     let text = transaction::no_longer_allowed(reason, policy, &rehearsal, request);
                     found(entry, Err(text), &mut rehearsal);
                 }

@@ -8,10 +8,12 @@ use super::card::{Card, Moment};
 use super::pause::Hold;
 use super::pubsub::Subscriptions;
 use super::queue::Queue;
+use super::record::Recorder;
 use super::replication::Replication;
 use super::step::Then;
 use super::transaction;
 use crate::acl::{Event, LogContext, LogReason, User};
+use crate::audit::{Record, Verdict as Recorded};
 use crate::command::CommandId;
 use crate::policy::{Facts, Incarnation, Judged, Policy, Verdict};
 use crate::resp::{Protocol, RequestBuf};
@@ -91,6 +93,19 @@ pub struct State {
     pub since: Instant,
     /// What is to be written into the ACL log: events, each with a line about this client.
     pub notes: Vec<(Event, String)>,
+    /// What is to be told the audit stream.
+    pub(super) recorder: Recorder,
+}
+
+impl Ends {
+    /// What all records of the audit stream about this client have in common.
+    pub fn record(&self, verdict: Recorded, generation: u64) -> Record<'_> {
+        Record {
+            peer: Some(&self.client),
+            listener: Some(&self.listener),
+            ..Record::of_all(verdict, generation)
+        }
+    }
 }
 
 /// CLIENT REPLY: which replies the client wants. Messages of subscriptions come in any case, as in Redis.
@@ -177,6 +192,7 @@ impl State {
             command: None,
             since: Instant::now(),
             notes: Vec::new(),
+            recorder: Recorder::default(),
         };
         state.become_user(policy, policy.anonymous());
         state
@@ -301,6 +317,7 @@ impl State {
         copy.name = self.name.clone();
         copy.no_touch = self.no_touch;
         copy.transaction = self.transaction;
+        copy.recorder = self.recorder.rehearsal();
         copy
     }
 

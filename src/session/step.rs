@@ -3,13 +3,14 @@
 use bytes::BytesMut;
 
 use super::queue::Part;
+use super::record::UNRECORDED;
 use super::replication::Replication;
 use super::state::State;
 use super::transaction::Plan;
 use super::{auth, local, monitor, pause, pubsub, replication, tracking, transaction};
 use crate::acl::LogReason;
 use crate::command::keys::affinity;
-use crate::command::{Affinity, Resolution, View};
+use crate::command::{Affinity, Resolution, Spec, View};
 use crate::policy::{Judged, Policy, Reason, Verdict};
 use crate::resp::{Request, RequestBuf, encode};
 
@@ -130,7 +131,9 @@ pub fn step<'a>(
         Verdict::Allow(judged) => judged,
         Verdict::Deny(reason) if state.replication == Replication::Streaming => {
             // The error would be taken for replicated data.
-            note_denial(state, request, reason);
+            let mut scratch = RequestBuf::default();
+            let spec = known(policy.resolve(request, &mut scratch).1);
+            note_denial(state, spec, request, reason);
             return Action::Close;
         }
         Verdict::Deny(reason) => return refuse(policy, state, request, reason, settled, out),
@@ -139,6 +142,9 @@ pub fn step<'a>(
     state.command = Some(spec.id);
     if pause::holds_back(state, judged, policy.version()) {
         return Action::Hold;
+    }
+    if state.recorder.wants(spec) && !state.record_allowed(judged) {
+        return refuse_unrecorded(state, judged, settled, out);
     }
     if let Some(action) = pubsub::step(policy, state, judged, settled, out) {
         return action;
@@ -208,6 +214,7 @@ fn refuse<'a>(
     out: &mut BytesMut,
 ) -> Action<'a> {
     if let Reason::CrossProtocol = reason {
+        state.record_denied(None, request, reason);
         return Action::Close;
     }
     if let Reason::Unavailable(spec) = reason
@@ -215,10 +222,9 @@ fn refuse<'a>(
     {
         return action;
     }
-    state.command = match policy.resolve(request, &mut RequestBuf::default()).1 {
-        Resolution::Known(spec) => Some(spec.id),
-        _ => None,
-    };
+    let mut scratch = RequestBuf::default();
+    let spec = known(policy.resolve(request, &mut scratch).1);
+    state.command = spec.map(|spec| spec.id);
     let text = reason.reply(policy.version(), state.user_name(), request);
     let is_exec = match reason {
         Reason::Arity(spec) | Reason::Command(spec) | Reason::Unauthenticated(Some(spec)) => {
@@ -229,7 +235,7 @@ fn refuse<'a>(
     if is_exec && !settled {
         return Action::Settle;
     }
-    note_denial(state, request, reason);
+    note_denial(state, spec, request, reason);
     if is_exec {
         let text = text.strip_prefix(b"ERR ").unwrap_or(&text);
         return transaction::refuse_exec(state, text, settled, out);
@@ -239,8 +245,37 @@ fn refuse<'a>(
     Action::Reply
 }
 
-/// Notes for the ACL log what the ACL has denied; other refusals are none of its business.
-pub(super) fn note_denial(state: &mut State, request: Request<'_>, reason: Reason<'_>) {
+/// Refuses a command that must be recorded and cannot be.
+fn refuse_unrecorded<'a>(
+    state: &mut State,
+    judged: Judged<'_>,
+    settled: bool,
+    out: &mut BytesMut,
+) -> Action<'a> {
+    if state.replication == Replication::Streaming {
+        return Action::Close;
+    }
+    if state.transaction.queueing && judged.spec().name == "exec" {
+        let text = UNRECORDED.strip_prefix("ERR ").unwrap_or(UNRECORDED);
+        return transaction::refuse_exec(state, text.as_bytes(), settled, out);
+    }
+    state.transaction.doomed |= state.transaction.queueing;
+    encode::error(out, UNRECORDED.as_bytes());
+    Action::Reply
+}
+
+/// What a request is, if there is such a command.
+pub(super) fn known(resolution: Resolution<'_>) -> Option<&Spec> {
+    match resolution {
+        Resolution::Known(spec) => Some(spec),
+        Resolution::UnknownCommand | Resolution::UnknownSubcommand(_) => None,
+    }
+}
+
+/// Notes a denial for the audit stream; and for the ACL log, if it was the ACL: other refusals are none of its business.
+/// `spec` is what the request is, if there is such a command.
+pub(super) fn note_denial(state: &mut State, spec: Option<&Spec>, request: Request<'_>, reason: Reason<'_>) {
+    state.record_denied(spec, request, reason);
     let argument = |index: usize| request.arg(index).unwrap_or_default();
     let (kind, object) = match reason {
         Reason::Channel(index) | Reason::FencedChannel(index) => (LogReason::Channel, argument(index)),

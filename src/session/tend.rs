@@ -69,6 +69,9 @@ impl<S> Session<S> {
                 client = self.state.ends.client,
                 "the session's user lost a channel that it is subscribed to"
             );
+            if !self.closing {
+                self.state.record_ended("revoked");
+            }
             self.abandon();
         }
         if self.outbox.is_torn() {

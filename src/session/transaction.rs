@@ -130,7 +130,7 @@ fn execute_again_judged<'a>(
         return end(state, settled, out, |out| encode::error(out, RULES_CHANGED.as_bytes()));
     }
     let mut plan = Plan::default();
-    let mut notes = Vec::new();
+    let (mut notes, mut records) = (Vec::new(), Vec::new());
     state.queue.walk(policy, state, |entry, found, rehearsal| {
         // Those that Redkeep answers itself are judged once more when they run.
         let local = matches!(entry.part, Part::Local(_));
@@ -138,9 +138,11 @@ fn execute_again_judged<'a>(
             found.as_ref().map_or(!local || entry.part != Part::LEFT_OUT, |(_, part)| *part != entry.part);
         let denials = rehearsal.notes.drain(..).filter(|_| !local);
         notes.extend(denials);
+        records.extend(rehearsal.recorder.take_waiting().into_iter().filter(|_| !local));
         plan.errors.push(found.err().filter(|_| !local));
     });
     state.notes.append(&mut notes);
+    state.recorder.adopt(records);
     if !plan.again {
         return if state.queue.own {
             Action::Execute { exec, plan: Plan::default() }

@@ -5,6 +5,7 @@
 //! - `acl_errors`: every error of AUTH, HELLO, the ACL and its commands, compared with a real Redis
 //! - `acl_oracle`: random rules, each decision compared with `ACL DRYRUN`
 //! - `acl_text`: random rules, each line compared with `ACL LIST` and `ACL GETUSER`
+//! - `audit`: what is recorded, where it goes, and what happens when it cannot be written; lines of the log
 //! - `bypass`: hundreds of ways around the rules, each judged by its effect
 //! - `check`: `redkeep check` on broken configurations
 //! - `clients`: redis-cli, redis-benchmark, redis-py, Celery, RQ, the crates `redis` (0.24 and newest) and `fred`
@@ -55,6 +56,7 @@ mod acl_diff;
 mod acl_errors;
 mod acl_oracle;
 mod acl_text;
+mod audit;
 mod bypass;
 mod check;
 mod client_commands;

@@ -82,6 +82,7 @@ fn worker(server: &Server, leases: Arc<Semaphore>) -> Rc<Worker> {
             live: users.live().clone(),
             users,
             clients: Arc::new(Clients::new(crate::session::Limits::DEFAULT)),
+            audit: Arc::new(crate::audit::Audit::off()),
             pool: Pool::new(server.settings(), leases, Arc::default()),
             draining: Cell::default(),
             room: Default::default(),

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use crate::policy::{Judged, Policy};
 use crate::resp::{Protocol, Request, encode};
 use crate::session::Shared;
+use crate::spool::Spool;
 
 /// Names of sections that ours belongs to.
 const WITH_OWN: [&str; 4] = ["all", "default", "everything", "redkeep"];
@@ -48,13 +49,15 @@ pub(in crate::session) fn shows_redkeep(request: Request<'_>) -> bool {
 
 /// The section, as Redis writes its own.
 pub(in crate::session) fn section(shared: &Shared, policy: &Policy) -> String {
-    let (clients, reloads) = (&shared.clients, shared.users.reloads());
+    let Shared { clients, audit, .. } = shared;
+    let reloads = shared.users.reloads();
     let all = clients.all();
     format!(
         "# Redkeep\r\nredkeep_version:{}\r\nredkeep_process_id:{}\r\nredkeep_uptime_in_seconds:{}\r\n\
          redkeep_connected_clients:{}\r\nredkeep_blocked_clients:{}\r\nredkeep_pubsub_clients:{}\r\nredkeep_users:{}\r\n\
          redkeep_policy_generation:{}\r\nredkeep_policy_age_seconds:{}\r\nredkeep_reloads_ok:{}\r\n\
-         redkeep_reloads_refused:{}\r\nredkeep_last_reload_ok:{}\r\nredkeep_last_refused_unix_time:{}\r\n",
+         redkeep_reloads_refused:{}\r\nredkeep_last_reload_ok:{}\r\nredkeep_last_refused_unix_time:{}\r\n\
+         redkeep_audit_dropped:{}\r\nredkeep_log_dropped:{}\r\n",
         env!("CARGO_PKG_VERSION"),
         std::process::id(),
         clients.uptime().as_secs(),
@@ -68,6 +71,8 @@ pub(in crate::session) fn section(shared: &Shared, policy: &Policy) -> String {
         reloads.refused(),
         u8::from(!reloads.is_last_refused()),
         reloads.refused_at(),
+        audit.dropped(),
+        Spool::log().map_or(0, Spool::dropped),
     )
 }
 
