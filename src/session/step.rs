@@ -261,7 +261,11 @@ fn refuse_unrecorded<'a>(
     }
     state.transaction.doomed |= state.transaction.queueing;
     encode::error(out, UNRECORDED.as_bytes());
-    Action::Reply
+    match &*judged.spec().name {
+        // The client may have sent more before it reads that; it must not run on its own, nor in another database.
+        "multi" | "select" | "watch" => Action::CloseAfterReply,
+        _ => Action::Reply,
+    }
 }
 
 /// What a request is, if there is such a command.

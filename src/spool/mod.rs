@@ -130,6 +130,9 @@ impl Spool {
 
     /// Has the file opened anew, for those who have renamed it. If that fails, the old one is used on.
     pub fn reopen(&self) {
+        if self.0.settings.target == Target::Stderr {
+            return;
+        }
         self.0.lock().reopen = true;
         self.0.work.notify_one();
     }

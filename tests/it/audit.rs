@@ -361,6 +361,7 @@ fn where_records_are_required_a_full_disk_stops_what_would_be_recorded_until_it_
     let redis = Redis::shared();
     let proxy = proxy("  level: all\n  required: yes\n");
     let mut app = proxy.plain().login("app", "secret");
+    let pipelining = [(); 3].map(|()| proxy.plain().login("app", "secret"));
     let mut queueing = proxy.plain().login("app", "secret");
     assert_eq!(queueing.ask("MULTI"), "+OK\r\n");
     assert_eq!(queueing.ask("SET app:required multi"), "+QUEUED\r\n");
@@ -376,6 +377,15 @@ fn where_records_are_required_a_full_disk_stops_what_would_be_recorded_until_it_
     assert_eq!(stranger.ask("AUTH app secret"), REFUSED, "the right password");
     assert_eq!(stranger.ask("AUTH app wrong"), REFUSED, "a wrong one looks alike");
     assert!(app.ask("GET other").starts_with("-NOPERM"), "what is denied stays denied");
+    for (state, mut pipelining) in ["MULTI", "SELECT 1", "WATCH app:x"].into_iter().zip(pipelining) {
+        pipelining.send(&state.split(' ').collect::<Vec<_>>());
+        pipelining.try_send(&["SET", "app:required", "behind"]);
+        assert_eq!(
+            text(&pipelining.read_to_end()),
+            REFUSED,
+            "{state}: what comes behind it is not even read"
+        );
+    }
     assert_eq!(redis.client().ask("EXISTS app:required"), ":0\r\n");
     let good = proxy.dir.path().join("good");
     replace(&proxy, &good);

@@ -48,6 +48,9 @@
 //! | | `an_upstream_that_flaps_is_asked_for_at_a_bounded_rate` |
 //! | **33** | **upstream password changed** |
 //! | | `a_rotated_upstream_password_is_told_to_the_log_and_not_to_clients` |
+//! | **34** | **log or audit log full, or read by nobody** |
+//! | | `audit.rs` |
+//! | | `a_full_disk_costs_the_lines_past_the_bound_and_no_other` and its neighbours in `spool/tests.rs` |
 //! | **35** | **a task panics** |
 //! | | `a_session_that_panics_leaves_worker_links_and_leases_in_order` in `server/worker/tests.rs` |
 //! | | `a_link_whose_task_panics_gives_every_request_its_error_and_is_replaced` in `upstream/pool/tests.rs` |
