@@ -229,6 +229,7 @@ fn keys<'r>(spec: &Spec, request: Request<'r>) -> (Option<usize>, Option<&'r [u8
 fn word(reason: Reason<'_>) -> &'static str {
     match reason {
         Reason::Arity(_) => "arity",
+        Reason::Bound(_) => "bound",
         Reason::Broadcast => "broadcast",
         Reason::Fenced(_) | Reason::FencedChannel(_) => "fence",
         Reason::Channel(_) => "channel",
