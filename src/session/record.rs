@@ -136,7 +136,7 @@ impl State {
         let argument = |index: usize| request.arg(index).unwrap_or_default();
         let (key, channel) = match reason {
             Reason::Key(Some(index)) => (Some(argument(index)), None),
-            Reason::Channel(index) => (None, Some(argument(index))),
+            Reason::Channel(index) | Reason::FencedChannel(index) => (None, Some(argument(index))),
             _ => (first, None),
         };
         let command = match (reason, spec) {
