@@ -261,7 +261,9 @@ fn read_conditions(config: &Config, users: &[User], problems: &mut Problems) -> 
         }
     }
     let conditions = config.conditions.iter();
-    conditions.map(|(name, conditions)| (name.value.as_bytes().into(), conditions.clone())).collect()
+    let by_user: ConditionsByUser =
+        conditions.map(|(name, conditions)| (name.value.as_bytes().into(), conditions.clone())).collect();
+    by_user.with_caps(config.limits.per_user)
 }
 
 fn read_hash(

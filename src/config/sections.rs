@@ -9,15 +9,12 @@ use super::problems::Position;
 use super::read::{Entry, Reader, Section, quoted};
 use super::reload::reload;
 use super::settings::{
-    CertificateFiles, Config, Limits, Listener, ListenerTls, Log, LogFormat, Upstream, UpstreamAddress,
-    UpstreamTls,
+    CertificateFiles, Config, Listener, ListenerTls, Log, LogFormat, Upstream, UpstreamAddress, UpstreamTls,
 };
 use super::tree::Node;
-use super::{access, audit, gates, tls, trust, values};
+use super::{access, audit, gates, limits, tls, trust, values};
 use crate::server::Bind;
 use crate::server::tls::AuthClients;
-use crate::session;
-use crate::upstream::TCP_KEEPALIVE;
 
 /// Reads the whole document. The result counts only if the reader has no problem.
 pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -> Option<Config> {
@@ -31,7 +28,7 @@ pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -
         let access = access::access(reader, top);
         let (rename, gates) = gates::gates(reader, top);
         let workers = reader.number(top, "workers", cores(), 1..=MAX_WORKERS);
-        let limits = limits(reader, top);
+        let limits = limits::limits(reader, top);
         let log = log(reader, top);
         let reload = reload(reader, top);
         let core_dumps = reader.parse_or(top, "core_dumps", false, values::switch);
@@ -70,10 +67,6 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Long: giving up a link fails every session on it, and slow commands are Redis' business.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A handshake takes two round trips; longer is an attack or a dead client.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Redis' own default.
-const MAXCLIENTS: usize = 10_000;
 /// Subscribers, transactions and blocked clients at the same time; a tenth of the connections that Redis takes by default.
 const MAX_LEASED: usize = 1_000;
 /// More than one machine has ports for.
@@ -254,44 +247,7 @@ fn upstream_tls(reader: &mut Reader, section: &mut Section<'_>) -> UpstreamTls {
     UpstreamTls { at, trust, server_name, own, danger_key_file_readable, offer }
 }
 
-// === limits, log ===
-
-fn limits(reader: &mut Reader, top: &mut Section<'_>) -> Limits {
-    let sessions = session::Limits::DEFAULT;
-    let defaults = Limits {
-        maxclients: MAXCLIENTS,
-        sessions,
-        handshake_timeout: HANDSHAKE_TIMEOUT,
-        tcp_keepalive: TCP_KEEPALIVE,
-    };
-    let Some(entry) = top.take("limits") else { return defaults };
-    let limits = reader.section(entry, |reader, section| Limits {
-        maxclients: reader.number(section, "maxclients", MAXCLIENTS, 1..=1_000_000),
-        sessions: session::Limits {
-            maxmemory_clients: reader.parse_or(
-                section,
-                "maxmemory_clients",
-                sessions.maxmemory_clients,
-                values::bytes,
-            ),
-            ..output_limits(reader, section)
-        },
-        handshake_timeout: reader.parse_or(section, "handshake_timeout", HANDSHAKE_TIMEOUT, values::duration),
-        tcp_keepalive: reader.parse_or(section, "tcp_keepalive", TCP_KEEPALIVE, values::duration_or_never),
-    });
-    limits.unwrap_or(defaults)
-}
-
-fn output_limits(reader: &mut Reader, section: &mut Section<'_>) -> session::Limits {
-    let defaults = session::Limits::DEFAULT;
-    let Some(entry) = section.take("client_output_buffer_limit") else { return defaults };
-    let limits = reader.section(entry, |reader, section| session::Limits {
-        normal: reader.parse_or(section, "normal", defaults.normal, values::output_limit),
-        pubsub: reader.parse_or(section, "pubsub", defaults.pubsub, values::output_limit),
-        ..defaults
-    });
-    limits.unwrap_or(defaults)
-}
+// === log ===
 
 fn log(reader: &mut Reader, top: &mut Section<'_>) -> Log {
     const FORMATS: [(&str, LogFormat); 3] =

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::audit::Audit;
 use super::problems::{Located, Position};
 use super::reload::Reload;
-use crate::policy::{Bounds, Conditions, Networks, Switches};
+use crate::policy::{Bounds, Caps, Conditions, Networks, Switches};
 use crate::server::Bind;
 use crate::server::tls::{AuthClients, Authorities, Offer, TlsSettings};
 use crate::session;
@@ -314,12 +314,14 @@ pub struct Rename {
 pub struct Limits {
     /// `maxclients`, default 10000 as in Redis.
     pub maxclients: usize,
-    /// `client_output_buffer_limit` and `maxmemory_clients`: bytes that may wait for clients.
+    /// What each client may take.
     pub sessions: session::Limits,
     /// `handshake_timeout`, default 5 s: how long a TLS handshake may take.
     pub handshake_timeout: Duration,
     /// `tcp_keepalive`, default 30 s: silent clients are asked whether they are still there; zero for never.
     pub tcp_keepalive: Duration,
+    /// `per_user`: what a user may have at most, unless `users` says something else of it.
+    pub per_user: Caps,
 }
 
 /// `log`.

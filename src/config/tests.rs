@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::audit::Level;
-use crate::policy::{Bounds, Enabled, Switches};
+use crate::policy::{Bounds, Caps, Enabled, Switches};
 use crate::server::Bind;
 use crate::server::tls::AuthClients;
+use crate::session;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -78,6 +79,8 @@ fn the_example_loads_and_says_what_its_comments_say() {
     assert_eq!(config.upstream.response_timeout, Duration::from_secs(30));
     assert_eq!(config.shutdown_timeout, Duration::from_secs(25));
     assert_eq!(config.limits.maxclients, 10_000);
+    assert_eq!(config.limits.sessions, session::Limits::DEFAULT);
+    assert_eq!(config.limits.per_user, Caps::default());
     assert_eq!(config.rename[0].command, "CONFIG");
     assert_eq!(config.rename[0].alias, "");
     assert_eq!(config.rename[1].alias, "KEYS_7f3a");
@@ -118,6 +121,7 @@ fn the_commented_keys_of_the_example_load_too() {
     assert_eq!(config.workers, 2);
     assert_eq!((config.audit.level, config.audit.required), (Level::Off, false));
     assert!(config.audit.secret.is_some());
+    assert_eq!(config.limits.sessions, session::Limits::DEFAULT);
 }
 
 #[test]
@@ -299,6 +303,8 @@ fn every_mapping_refuses_an_unknown_key() {
         "  zzz: 1",
         "limits:",
         "  zzz: 1",
+        "  per_user:",
+        "    zzz: 1",
         "log:",
         "  zzz: 1",
         "audit:",

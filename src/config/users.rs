@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::problems::Located;
 use super::read::{Entry, Reader, Section, quoted};
 use super::settings::{InlineUser, Rules};
-use super::values;
+use super::{limits, values};
 use crate::policy::{Conditions, Networks};
 
 /// What the items of `users` say.
@@ -92,6 +92,7 @@ fn conditions(reader: &mut Reader, section: &mut Section<'_>) -> Conditions {
             .take("fence")
             .and_then(|entry| reader.parse(entry, values::switch))
             .map(|fence| fence.value),
+        caps: limits::caps(reader, section),
     }
 }
 

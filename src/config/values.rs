@@ -72,6 +72,14 @@ pub(super) fn duration_or_never(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The same, or 0 for no limit.
+pub(super) fn duration_or_no_limit(text: &str) -> Result<Option<Duration>, String> {
+    if text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end() == "0" {
+        return Ok(None);
+    }
+    duration(text).map(Some).map_err(|error| format!("{error}, 0 for no limit"))
+}
+
 /// A number of bytes as Redis writes them: `100`, `1k` (1,000), `1kb` (1,024), and so on with m and g.
 pub(super) fn bytes(text: &str) -> Result<usize, String> {
     number_of_bytes(text).ok_or_else(|| {
@@ -269,6 +277,17 @@ mod tests {
             ["", "s", "0", "0ms", "-1s", "1.5s", "1d", "25h", "99999999999999999999s", "1 minute", "é"]
         {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_with_none() {
+        for text in ["0", "0s", "0ms"] {
+            assert_eq!(duration_or_no_limit(text), Ok(None), "{text}");
+        }
+        assert_eq!(duration_or_no_limit("300"), Ok(Some(Duration::from_secs(300))));
+        for text in ["", "00", "-1", "no"] {
+            assert!(duration_or_no_limit(text).unwrap_err().ends_with("0 for no limit"), "{text}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Networks;
+use super::{Caps, Networks};
 
 /// The conditions of one user, whatever its ACL rules become.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Conditions {
     pub networks: Networks,
     /// Whether a key fence holds for it; `None`: as for users without a word about it.
     pub fence: Option<bool>,
+    /// How much it may have at the same time.
+    pub caps: Caps,
 }
 
 /// The conditions of all users who have any, by name. They outlive the user: one of the same name that `ACL SETUSER` makes
@@ -37,6 +39,15 @@ impl ConditionsByUser {
     /// Those of the user `name`.
     pub fn of(&self, name: &[u8]) -> &Conditions {
         self.by_name.get(name).unwrap_or(&self.none)
+    }
+
+    /// The same, where users have these caps unless they have others of their own.
+    #[must_use]
+    pub fn with_caps(mut self, caps: Caps) -> Self {
+        for conditions in self.by_name.values_mut().chain([&mut self.none]) {
+            conditions.caps = conditions.caps.or(caps);
+        }
+        self
     }
 }
 

@@ -7,6 +7,7 @@
 //! The order of the checks is that of Redis 7 (`processCommand`): cross-protocol guard, existence, arity, protected
 //! commands, login, ACL. (Valkey since 8.1 asks for the login right after the first of them.)
 
+mod caps;
 mod conditions;
 mod explain;
 mod facts;
@@ -20,6 +21,7 @@ mod verdict;
 mod version;
 mod wording;
 
+pub use caps::Caps;
 pub use conditions::{Conditions, ConditionsByUser};
 pub use explain::{Explanation, Naming, Suggestion};
 pub use facts::{Hello, HelloFrame, Upstream};

@@ -9,6 +9,8 @@ use std::fmt;
 /// Why the bytes of a client are not a request. The client is answered [`ProtocolError::text`] and disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProtocolError {
+    /// An argument is longer than may be held of this client until it is complete. As in Redis the client is not told.
+    FullQueryBuffer,
     /// An argument's length is not a canonical number, or is over the limit.
     InvalidBulkLength,
     /// The number of arguments is not a canonical number from 1 on, or is over the limit.
@@ -41,6 +43,7 @@ impl ProtocolError {
     /// Not always UTF-8: Redis echoes the offending byte raw. CR, LF and NUL are shown as a space.
     pub fn text(self) -> Cow<'static, [u8]> {
         let text: &'static str = match self {
+            ProtocolError::FullQueryBuffer => "ERR Protocol error: reached max query buffer length",
             ProtocolError::InvalidBulkLength => "ERR Protocol error: invalid bulk length",
             ProtocolError::InvalidMultibulkLength => "ERR Protocol error: invalid multibulk length",
             ProtocolError::MissingCrlf => "ERR Protocol error: expected CRLF after bulk",

@@ -276,11 +276,14 @@ fn checked_length(length: u64, start: usize, limits: &Limits) -> Result<usize, P
     let len = usize::try_from(length).unwrap_or(usize::MAX);
     if len > limits.max_bulk_bytes {
         // Redis refuses what is too long for everyone in other words than what is too long for a stranger.
-        let for_strangers = !limits.authenticated && len <= Limits::AUTHENTICATED.max_bulk_bytes;
+        let for_strangers = !limits.authenticated && len <= limits.longest_bulk;
         return Err(match for_strangers {
             true => ProtocolError::UnauthenticatedBulkLength,
             false => ProtocolError::InvalidBulkLength,
         });
+    }
+    if len.saturating_add(CRLF.len()) > limits.max_query_bytes {
+        return Err(ProtocolError::FullQueryBuffer);
     }
     if start.saturating_add(len).saturating_add(CRLF.len()) > limits.max_request_bytes {
         return Err(ProtocolError::TooBigRequest);

@@ -3,6 +3,7 @@
 //! One acceptor a listener, on the main thread, places each client on the worker with the fewest clients. What
 //! happens to the client from then on happens on that worker alone.
 
+mod descriptors;
 mod listener;
 mod proxy_header;
 pub mod tls;
@@ -34,7 +35,10 @@ use listener::{Accepted, Listener};
 use worker::{Arrival, Common, Message, Ticket};
 
 /// Pause after the system refused to accept (no file descriptors left, most likely).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Time between two log lines about that.
+const SHORTAGE_TOLD: Duration = Duration::from_secs(10);
 
 /// How long before the end of a drain sessions that keep a transaction open are closed.
 const FIRM_DRAIN: Duration = Duration::from_secs(1);
@@ -132,7 +136,7 @@ impl Server {
             listeners.push(bound.map_err(|error| StartError::Bind(listener.bind.clone(), error))?);
         }
         let clients = Arc::new(session::Clients::new(settings.limits));
-        let in_force = Arc::new(ArcSwap::from_pointee(settings.clone()));
+        let in_force = Arc::new(ArcSwap::from_pointee(descriptors::fit(settings.clone())));
         let common = Common {
             settings: in_force.clone(),
             clients: clients.clone(),
@@ -183,7 +187,8 @@ impl Server {
         }
         self.clients.set_limits(settings.limits);
         let (listeners, upstream) = (now.listeners.clone(), now.upstream.clone());
-        self.settings.store(Arc::new(Settings { listeners, upstream, ..settings.clone() }));
+        let settings = Settings { listeners, upstream, ..settings.clone() };
+        self.settings.store(Arc::new(descriptors::fit(settings)));
     }
 
     /// Has all links to come made with these settings, those that there are drain.
@@ -237,13 +242,17 @@ struct Places {
 }
 
 async fn accept(listener: Listener, workers: Arc<Vec<Handle>>, places: Places) {
+    let mut told: Option<tokio::time::Instant> = None;
     loop {
         let accepted = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                // A client that left before it was accepted says nothing about the next one.
-                if error.kind() != io::ErrorKind::ConnectionAborted {
-                    warn!(listener = %listener.bind, %error, "cannot accept clients for now");
+                if descriptors::is_shortage(&error) {
+                    // Without descriptors it fails between all clients that come and go.
+                    if told.is_none_or(|told| told.elapsed() >= SHORTAGE_TOLD) {
+                        told = Some(tokio::time::Instant::now());
+                        warn!(listener = %listener.bind, %error, "cannot accept clients for now");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
                 continue;

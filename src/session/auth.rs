@@ -1,18 +1,23 @@
 //! AUTH and HELLO: from a name and a password to an identity.
 //!
 //! Mirrors Redis 7.0 and 7.2 (observed): a failed login changes nothing, costs no pause and keeps the session; unknown
-//! user, wrong password and disabled user look alike. In 7.0 the options of HELLO act one by one, since 7.2 all are
-//! read first.
+//! user, wrong password and disabled user look alike. In 7.0 the options of HELLO act one by one, since 7.2 all are read
+//! first. Unlike there, a client's tenth failure is its last, and others that fail too often wait (`logins.rs`).
 
 use bytes::BytesMut;
 
+use super::accounts::FULL;
 use super::local::set_name;
 use super::record::UNRECORDED;
 use super::replies::NOT_SENT;
 use super::state::State;
 use crate::acl::LogReason;
+use crate::command::Resolution;
 use crate::policy::{Policy, Reason, Version, WRONGPASS};
-use crate::resp::{Protocol, Request, encode, integer};
+use crate::resp::{Protocol, Request, RequestBuf, encode, integer};
+
+/// A client is closed after so many failed logins, with the answer to the last one.
+pub(super) const MAX_FAILED: usize = 10;
 
 const NO_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the default user. \
                            Are you sure your configuration is correct?";
@@ -107,7 +112,7 @@ fn apply(
     name: Option<&[u8]>,
 ) -> Result<(), Vec<u8>> {
     if let Some((user, password)) = credentials {
-        login(policy, state, user, password, word).map_err(|text| text.as_bytes().to_vec())?;
+        login(policy, state, user, password, word)?;
     }
     name.map_or(Ok(()), |name| set_name(state, name))
 }
@@ -124,18 +129,42 @@ fn login(
     if !state.recorder.is_ready() {
         return Err(UNRECORDED);
     }
+    // SECURITY: a transaction may hold any number of guesses. The client is about to be closed.
+    if state.failed_logins >= MAX_FAILED {
+        return Err(WRONGPASS);
+    }
     let command = String::from_utf8_lossy(word).to_ascii_lowercase();
-    match policy.login(name, password) {
-        Some(user) if state.record_login(name, command.as_bytes()) => {
-            state.become_user(policy, Some(user));
-            Ok(())
+    let Some(user) = policy.login(name, password) else {
+        state.note(LogReason::Auth, word, name, &command);
+        state.record_failed_login(name, command.as_bytes());
+        state.failed_logins = state.failed_logins.saturating_add(1);
+        return Err(WRONGPASS);
+    };
+    if !state.record_login(name, command.as_bytes()) {
+        return Err(UNRECORDED);
+    }
+    if !state.enter(policy, user.name()) {
+        state.record_failed_login(name, command.as_bytes());
+        return Err(FULL);
+    }
+    state.become_user(policy, Some(user));
+    Ok(())
+}
+
+/// Whether a request would have a password looked at, and whose if that can be told.
+pub(super) fn attempt<'a>(policy: &Policy, state: &State, request: Request<'a>) -> Option<&'a [u8]> {
+    let mut scratch = RequestBuf::default();
+    let Resolution::Known(spec) = policy.resolve(request, &mut scratch).1 else { return None };
+    let queueing = state.transaction.queueing;
+    match &*spec.name {
+        "auth" if !queueing && request.len() == 3 => request.arg(1),
+        "auth" if !queueing && request.len() == 2 => Some(b"default"),
+        "hello" if !queueing => {
+            let mut args = request.args(2);
+            args.find(|option| option.eq_ignore_ascii_case(b"auth")).and_then(|_| args.next())
         }
-        Some(_) => Err(UNRECORDED),
-        None => {
-            state.note(LogReason::Auth, word, name, &command);
-            state.record_failed_login(name, command.as_bytes());
-            Err(WRONGPASS)
-        }
+        "exec" if queueing && state.queue.moves => Some(b""),
+        _ => None,
     }
 }
 

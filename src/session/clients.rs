@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use super::accounts::Accounts;
 use super::card::{Card, Moment};
 use super::limits::Limits;
+use super::logins::Logins;
 use super::pause::{Hold, Pause};
 use super::state::{Ends, SessionId};
 use crate::command::{CommandId, CommandTable};
@@ -26,6 +28,8 @@ pub struct Clients {
     held: AtomicUsize,
     all: Mutex<BTreeMap<u64, Arc<Client>>>,
     pause: Pause,
+    logins: Logins,
+    accounts: Arc<Accounts>,
 }
 
 /// One client, as others see it.
@@ -104,6 +108,8 @@ impl Clients {
             held: AtomicUsize::default(),
             all: Mutex::default(),
             pause: Pause::default(),
+            logins: Logins::new(limits.login_backoff),
+            accounts: Arc::default(),
         }
     }
 
@@ -116,6 +122,17 @@ impl Clients {
     pub fn set_limits(&self, limits: Limits) {
         *lock(&self.limits) = limits;
         self.maxmemory.store(limits.maxmemory_clients, Ordering::Relaxed);
+        self.logins.set_backoff(limits.login_backoff);
+    }
+
+    /// Their failed logins.
+    pub(super) fn logins(&self) -> &Logins {
+        &self.logins
+    }
+
+    /// What each user has.
+    pub(super) fn accounts(&self) -> &Arc<Accounts> {
+        &self.accounts
     }
 
     /// Bytes that are held for all of them, but for less than a page of each.

@@ -77,7 +77,7 @@ impl<S> Session<S> {
         });
         self.state.replies = self.state.replies.next();
         self.outbox.mute(self.state.replies.are_muted());
-        log_notes(&mut self.state, &self.shared.users);
+        log_notes(&mut self.state, &self.shared);
         false
     }
 

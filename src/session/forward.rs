@@ -42,6 +42,7 @@ impl Way<'_> {
         state: &State,
     ) -> bool {
         if then == (Then::Replicate { stream: true }) {
+            self.outbox.serve_replica();
             return link.replicate(judged, self.outbox.clone());
         }
         if then == Then::ReleaseAfterReply && judged.spec().flags.contains(flag::BLOCKING) {

@@ -4,27 +4,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tracing::{debug, info, warn};
+use tokio::time::Instant;
+use tracing::{debug, warn};
 use zeroize::Zeroize;
 
+use super::auth::{self, MAX_FAILED};
 use super::card::Card;
 use super::clients::Turn;
 use super::forward::Way;
 use super::links::Pick;
+use super::logins::Turn as LoginTurn;
 use super::pause::Hold;
 use super::replication::Replication;
 use super::replies::NOT_SENT;
-use super::state::State;
+use super::state::{Ends, State};
 use super::step::{Action, Then, step};
 use super::{Draining, Session, Shared, local, transaction};
 use crate::acl::LogReason;
 use crate::command::flag;
 use crate::policy::{Incarnation, Policy};
-use crate::resp::{self, Scanned, encode};
-use crate::users::Users;
+use crate::resp::{self, ProtocolError, Scanned, encode};
 
 /// A session stops taking requests while this many bytes of replies wait for its client.
 const MAX_BACKLOG_BYTES: usize = 1024 * 1024;
+
+/// So many bytes of a name are shown in the log.
+const MAX_SHOWN_NAME: usize = 64;
+
+/// The same before the login, and while the client has not taken what was written: Redis since the versions of 2025
+/// (CVE-2025-21605) closes such a client.
+const MAX_BACKLOG_OF_STRANGER: usize = 1024;
 
 /// A request from this size on travels without a copy, and on a leased link if one is free.
 const LARGE_BYTES: usize = 1024 * 1024;
@@ -34,6 +43,8 @@ const LARGE_BYTES: usize = 1024 * 1024;
 pub(super) enum Stop {
     /// The client does not read its replies.
     Backlog,
+    /// The next request is a login, which has to wait so long for its turn.
+    Slowed(Duration),
     /// All complete requests are handled.
     NeedsInput,
     /// CLIENT PAUSE holds the next request back for so long.
@@ -79,13 +90,15 @@ impl<S> Session<S> {
             }
             self.abandon();
         }
+        self.tend_deadlines();
         self.tend_subscriptions();
         self.tend_blocked();
+        self.closing |= self.state.failed_logins >= MAX_FAILED;
         if executing && !self.closing {
             return Some(Stop::Unsettled);
         }
         while !self.closing {
-            if self.outbox.backlog() >= MAX_BACKLOG_BYTES {
+            if self.is_backed_up() {
                 let settled = self.outbox.is_settled();
                 match shared.draining.get() {
                     // As long as messages come, a slow reader would never be through with them.
@@ -97,7 +110,7 @@ impl<S> Session<S> {
                 }
                 return Some(Stop::Backlog);
             }
-            if self.outbox.is_crowded() {
+            if self.outbox.is_crowded() || (self.state.caps.in_flight().is_some() && self.is_over_cap()) {
                 return Some(Stop::Unsettled);
             }
             match self.handle_request(&policy) {
@@ -126,6 +139,12 @@ impl<S> Session<S> {
             Ok(length) => length,
             Err(stop) => return stop,
         };
+        if self.shared.clients.logins().are_slow()
+            && let Some(left) = self.slow_down(policy)
+        {
+            self.waiting = Some(length);
+            return Some(Stop::Slowed(left));
+        }
         let Session {
             input,
             scanner,
@@ -177,6 +196,11 @@ impl<S> Session<S> {
             }
             Action::Close => {
                 log_notes(state, &shared.users);
+                self.abandon();
+                return None;
+            }
+            Action::CutOff => {
+                self.warn_of_attack();
                 self.abandon();
                 return None;
             }
@@ -263,8 +287,72 @@ impl<S> Session<S> {
         }
         state.replies = state.replies.next();
         outbox.mute(state.replies.are_muted());
-        log_notes(state, &shared.users);
+        log_notes(state, shared);
+        *closing |= state.failed_logins >= MAX_FAILED;
         next
+    }
+
+    /// Whether no request is to be taken before the client has read.
+    fn is_backed_up(&self) -> bool {
+        let backlog = self.outbox.backlog();
+        backlog >= MAX_BACKLOG_BYTES
+            || (self.state.user.is_none() && (backlog >= MAX_BACKLOG_OF_STRANGER || self.unflushed))
+    }
+
+    #[cold]
+    fn is_over_cap(&mut self) -> bool {
+        let open = self.outbox.open();
+        self.state.is_full(open)
+    }
+
+    /// How long the request, if it is a login, has to wait for others that have failed.
+    #[cold]
+    fn slow_down(&mut self, policy: &Policy) -> Option<Duration> {
+        // That does not hold up the end.
+        if self.shared.draining.get().is_on() {
+            return None;
+        }
+        let request = self.scanner.request(self.whole.as_deref().unwrap_or(&self.input));
+        let user = auth::attempt(policy, &self.state, request)?;
+        let now = Instant::now();
+        if let Some((due, certain)) = self.login_due {
+            if due > now {
+                return Some(due.saturating_duration_since(now));
+            }
+            self.login_due = None;
+            if certain {
+                return None;
+            }
+        }
+        let (left, certain) = match self.shared.clients.logins().turn(&self.state.ends, user) {
+            LoginTurn::Now => return None,
+            LoginTurn::After(left) => (left, true),
+            LoginTurn::AskAfter(left) => (left, false),
+        };
+        self.login_due = now.checked_add(left).map(|due| (due, certain));
+        Some(left)
+    }
+
+    #[cold]
+    fn warn_of_attack(&self) {
+        if self.shared.clients.logins().attacked() {
+            warn!(
+                client = self.state.ends.client,
+                listener = self.state.ends.listener,
+                "Possible SECURITY ATTACK detected: a POST or Host: line, as of a browser that was made to send commands; \
+                 connection closed"
+            );
+        }
+    }
+
+    /// Smaller bounds before the login, as in Redis, and for what comes on top of a queue.
+    fn scan_input(&mut self) -> Result<Scanned, ProtocolError> {
+        let [strangers, users] = &self.bounds;
+        if self.state.transaction.queueing {
+            let max_query_bytes = users.max_query_bytes.saturating_sub(self.state.queue.arg_bytes);
+            return self.scanner.scan(&self.input, &resp::Limits { max_query_bytes, ..*users });
+        }
+        self.scanner.scan(&self.input, if self.state.user.is_some() { users } else { strangers })
     }
 
     /// The length of the first request of the buffer. `Err(None)`: something else was there, and is dealt with.
@@ -275,7 +363,7 @@ impl<S> Session<S> {
         if let Some(length) = self.waiting.take() {
             return Ok(length);
         }
-        match self.scanner.scan(&self.input, limits(&self.state)) {
+        match self.scan_input() {
             Ok(Scanned::NeedMore { .. }) => Err(Some(Stop::NeedsInput)),
             Ok(Scanned::Nothing { consumed }) => {
                 self.input.advance(consumed);
@@ -293,6 +381,14 @@ impl<S> Session<S> {
                 }
                 Ok(consumed)
             }
+            Err(ProtocolError::FullQueryBuffer) => {
+                warn!(
+                    client = self.state.ends.client,
+                    "a client is closed: its request needs more than client_query_buffer_limit"
+                );
+                self.abandon();
+                Err(None)
+            }
             Err(error) => {
                 debug!(client = self.state.ends.client, %error, "client broke the protocol");
                 self.state.record_ended("protocol");
@@ -309,23 +405,31 @@ impl<S> Session<S> {
     }
 }
 
-/// Writes into the ACL log and the audit stream what the last command has left for them.
-pub(super) fn log_notes(state: &mut State, users: &Users) {
+/// Writes into the ACL log, the audit stream and the log what the last command has left for them.
+pub(super) fn log_notes(state: &mut State, shared: &Shared) {
     for (event, client) in state.notes.drain(..) {
         if event.reason == LogReason::Auth {
-            info!(client = state.ends.client, "login failed");
+            warn_of_login(&state.ends, &event.username, shared);
         }
-        users.note(event, client);
+        shared.users.note(event, client);
     }
     state.recorder.finish();
+}
+
+/// One line for each failed login, in a form that others may rely on (docs/SECURITY.md); of many of one source, some.
+fn warn_of_login(ends: &Ends, name: &[u8], shared: &Shared) {
+    let Some(failures) = shared.clients.logins().failed(ends, name) else { return };
+    let reason = match shared.live.load().user(name) {
+        None => "no such user",
+        Some(user) if !user.is_enabled() => "user is off",
+        Some(_) => "wrong password",
+    };
+    let shown = name.get(..MAX_SHOWN_NAME).unwrap_or(name).escape_ascii().to_string();
+    let (client, listener) = (ends.client.as_str(), ends.listener.as_str());
+    warn!(target: "redkeep::auth", client, user = shown.as_str(), reason, listener, failures, "login failed");
 }
 
 /// The incarnation of the session's user in the policy that is in force now.
 pub(super) fn current_incarnation(shared: &Shared, state: &State) -> Option<Incarnation> {
     shared.live.load().incarnation(state.user_name())
-}
-
-/// Smaller bounds before the login, as in Redis.
-fn limits(state: &State) -> &'static resp::Limits {
-    if state.user.is_some() { &resp::Limits::AUTHENTICATED } else { &resp::Limits::UNAUTHENTICATED }
 }

@@ -6,10 +6,11 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use super::accounts::Share;
 use super::replies::{NONE_FREE, NOT_SENT};
 use super::{Outbox, Route, State, Transaction};
 use crate::resp::Protocol;
-use crate::upstream::{Lease, Link, LinkKey, Permit, Pool};
+use crate::upstream::{Lease, Link, Permit, Pool};
 
 /// How many requests after a large one are taken for large.
 const HEAVY: u32 = 16;
@@ -21,6 +22,8 @@ pub(super) struct Links {
     current: Option<Rc<Link>>,
     /// One of this session alone.
     pub(super) lease: Option<Rc<Link>>,
+    /// What the lease counts for its user, if that one has a cap.
+    share: Option<Share>,
     place: Option<Rc<Cell<Place>>>,
     /// So many of the next requests go to a leased link if one is free: the client makes large transfers.
     heavy: u32,
@@ -39,7 +42,7 @@ pub(super) enum Pick {
 
 /// A session's place in the line for a leased link.
 enum Place {
-    Granted(Permit),
+    Granted(Option<Share>, Permit),
     TimedOut,
     Waiting,
 }
@@ -63,10 +66,10 @@ impl Links {
             _ if leased && !settled => return Pick::Settle,
             _ if leased => {
                 self.end_lease(pool);
-                match self.new_lease(pool, state.link_key()) {
+                match self.new_lease(pool, state) {
                     Lease::Link(link) => self.lease.insert(link).clone(),
                     Lease::Down => return Pick::None(NOT_SENT),
-                    Lease::Busy if needed => return self.wait(pool, outbox),
+                    Lease::Busy if needed => return self.wait(pool, state, outbox),
                     Lease::Busy => {
                         self.heavy = 0;
                         return self.pick(pool, state, route, settled, outbox);
@@ -106,28 +109,40 @@ impl Links {
         self.place = None;
     }
 
-    fn new_lease(&mut self, pool: &Pool, key: LinkKey) -> Lease {
-        let Some(place) = &self.place else { return pool.lease(key) };
-        match place.replace(Place::Waiting) {
-            Place::Granted(permit) => {
-                self.place = None;
-                pool.open_leased(key, permit)
+    fn new_lease(&mut self, pool: &Pool, state: &State) -> Lease {
+        let key = state.link_key();
+        let (share, lease) = match &self.place {
+            None => {
+                let Ok(share) = state.share() else { return Lease::Busy };
+                (share, pool.lease(key))
             }
-            other => {
-                place.set(other);
-                Lease::Busy
-            }
+            Some(place) => match place.replace(Place::Waiting) {
+                Place::Granted(share, permit) => {
+                    self.place = None;
+                    (share, pool.open_leased(key, permit))
+                }
+                other => {
+                    place.set(other);
+                    return Lease::Busy;
+                }
+            },
+        };
+        if matches!(lease, Lease::Link(_)) {
+            self.share = share;
         }
+        lease
     }
 
-    /// All leased links are in use: gets in line, or leaves it when the time is over.
-    fn wait(&mut self, pool: &Pool, outbox: &Rc<Outbox>) -> Pick {
+    /// All leased links are in use, or all that the user may have: gets in line, or leaves it when the time is over.
+    fn wait(&mut self, pool: &Pool, state: &State, outbox: &Rc<Outbox>) -> Pick {
         let Some(place) = &self.place else {
             let place = Rc::new(Cell::new(Place::Waiting));
-            let (permit, outbox) = (pool.wait_for_permit(), Rc::downgrade(outbox));
+            let permit = pool.wait_for_permit(state.wait_for_share());
+            let outbox = Rc::downgrade(outbox);
             self.place = Some(place.clone());
             tokio::task::spawn_local(async move {
-                place.set(permit.await.map_or(Place::TimedOut, Place::Granted));
+                let granted = permit.await.map(|(share, permit)| Place::Granted(share, permit));
+                place.set(granted.unwrap_or(Place::TimedOut));
                 if let Some(outbox) = outbox.upgrade() {
                     outbox.wake();
                 }
@@ -157,8 +172,15 @@ impl Links {
         }
     }
 
+    /// The leased link has died.
+    pub(super) fn lose_lease(&mut self) {
+        self.lease = None;
+        self.share = None;
+    }
+
     /// Gives the leased link back, if there is one: it is closed, unless another session can use it.
     pub(super) fn end_lease(&mut self, pool: &Pool) {
+        self.share = None;
         if let Some(lease) = self.lease.take() {
             if self.current.as_ref().is_some_and(|link| Rc::ptr_eq(link, &lease)) {
                 self.current = None;

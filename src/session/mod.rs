@@ -4,10 +4,12 @@
 //! replies holds because a session uses one link at a time: before it changes to another one (another database,
 //! protocol, or a link of its own), all its earlier requests are answered.
 
+mod accounts;
 mod auth;
 mod blocked;
 mod card;
 mod clients;
+mod deadlines;
 mod execution;
 mod fence;
 mod forward;
@@ -15,6 +17,7 @@ mod handle;
 mod limits;
 mod links;
 mod local;
+mod logins;
 mod monitor;
 mod pause;
 mod pubsub;
@@ -30,6 +33,7 @@ mod tracking;
 mod transaction;
 mod unblock;
 
+pub use accounts::{Accounts, Place};
 pub use clients::Clients;
 pub use limits::{Limits, OutputLimit};
 pub use pause::Hold;
@@ -54,12 +58,13 @@ use tracing::debug;
 
 use crate::audit::{Audit, Verdict};
 use crate::policy::Live;
-use crate::resp::{RequestBuf, Scanner};
+use crate::resp::{self, RequestBuf, Scanner, encode};
 use crate::upstream::Pool;
 use crate::users::Users;
 use blocked::Blocked;
 use card::Card;
 use clients::{Seat, Turn};
+use deadlines::Deadlines;
 use execution::Execution;
 use handle::Stop;
 use links::Links;
@@ -157,12 +162,19 @@ pub struct Session<S> {
     execution: Option<Execution>,
     /// Rings when a pause may be over.
     alarm: Alarm,
+    /// When a login may be tried, and whether that turn was given for certain.
+    login_due: Option<(Instant, bool)>,
+    deadlines: Deadlines,
+    /// What the scanner holds requests to: of who is logged in, and of strangers.
+    bounds: [resp::Limits; 2],
     /// Length of a request that was scanned but has to wait.
     waiting: Option<usize>,
     /// The request that is being handled, if it is large; then it is not in `input` any more.
     whole: Option<Bytes>,
     input_ended: bool,
     closing: bool,
+    /// The client has not taken all that was written.
+    unflushed: bool,
     /// When the session is woken to see whether its client has read.
     watched: Option<Instant>,
 }
@@ -171,10 +183,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// A session for a client that has just connected.
     pub fn new(stream: S, id: SessionId, ends: Ends, shared: Rc<Shared>) -> Self {
         let seat = shared.clients.enter(id, ends.clone());
-        let mut state = State::new(id, ends, &shared.live.load());
+        let policy = shared.live.load();
+        let mut state = State::new(id, ends, &policy);
         state.recorder = Recorder::new(&shared.audit);
         state.record_life(Verdict::Connected);
-        let outbox = Rc::new(Outbox::new(shared.clients.limits()));
+        let closing = !state.count_in(shared.clients.accounts(), &policy);
+        drop(policy);
+        let limits = shared.clients.limits();
+        let outbox = Rc::new(Outbox::new(limits));
+        if closing {
+            let mut reply = BytesMut::new();
+            encode::error(&mut reply, accounts::FULL.as_bytes());
+            outbox.reply(&mut reply);
+        }
         Session {
             stream,
             shared,
@@ -192,10 +213,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             unblocking: None,
             execution: None,
             alarm: Alarm::default(),
+            login_due: None,
+            deadlines: Deadlines::default(),
+            bounds: [limits.of_strangers(), limits.of_requests()],
             waiting: None,
             whole: None,
             input_ended: false,
-            closing: false,
+            closing,
+            unflushed: false,
             watched: None,
         }
     }
@@ -214,6 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.state.record_life(Verdict::Closed);
         self.outbox.close();
         self.seat.hold(0);
+        self.state.place = None;
         self.links.end_lease(&self.shared.pool);
         // An orderly end (TLS close_notify, FIN); the client may be gone already, or never read again.
         let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, self.stream.shutdown()).await;
@@ -227,12 +253,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let stop = self.handle_input();
             self.show(self.input.len() < unhandled, matches!(stop, Stop::Held(_)));
             let flushed = self.poll_flush(cx)?;
+            self.unflushed = flushed.is_pending();
             self.seat.hold(self.held());
             if self.outbox.is_closed() {
                 // Who was told to end does not wait for its client.
                 return Poll::Ready(Ok(()));
             }
-            let held = matches!(stop, Stop::Held(_));
+            let held = matches!(stop, Stop::Held(_) | Stop::Slowed(_));
             if self.input_ended && (held || self.is_blocked() || self.links.is_waiting()) {
                 // Nobody waits for the reply of the blocked command any more, and it must not take effect later.
                 return Poll::Ready(Ok(()));
@@ -247,20 +274,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Stop::Backlog if flushed.is_ready() => continue,
                 Stop::Backlog => false,
                 Stop::NeedsInput | Stop::NewPolicy => true,
-                Stop::Held(_) | Stop::Unsettled => self.input.len() < MAX_READ_AHEAD_BYTES,
+                Stop::Held(_) | Stop::Slowed(_) | Stop::Unsettled => self.input.len() < MAX_READ_AHEAD_BYTES,
             };
             match stop {
-                Stop::Held(left) if self.alarm.poll(left, cx).is_ready() => {
+                Stop::Held(left) | Stop::Slowed(left) if self.alarm.poll(left, cx).is_ready() => {
                     self.alarm.stop();
                     continue;
                 }
-                Stop::Held(_) => {}
+                Stop::Held(_) | Stop::Slowed(_) => {}
                 _ => self.alarm.stop(),
             }
             if self.closing || self.input_ended || !reads {
                 return Poll::Pending;
             }
             self.input_ended = ready!(self.poll_read(cx))? == 0;
+            self.deadlines.note_activity();
         }
     }
 
@@ -296,12 +324,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Writes what is ready. Pending while some of it is left.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> std::io::Result<Poll<()>> {
-        let stream = &mut self.stream;
+        let (stream, deadlines) = (&mut self.stream, &mut self.deadlines);
         let written = self.outbox.flush(|ready| {
             while !ready.is_empty() {
                 match Pin::new(&mut *stream).poll_write(cx, ready) {
                     Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
-                    Poll::Ready(Ok(count)) => ready.advance(count),
+                    Poll::Ready(Ok(count)) => {
+                        ready.advance(count);
+                        deadlines.note_activity();
+                    }
                     Poll::Ready(Err(error)) => return Err(error),
                     Poll::Pending => return Ok(Poll::Pending),
                 }

@@ -30,6 +30,8 @@ pub struct Queue {
     pub count: usize,
     /// Their bytes.
     pub bytes: usize,
+    /// The bytes of their arguments alone: what counts for `client_query_buffer_limit`.
+    pub arg_bytes: usize,
     /// Whether some were not kept.
     pub incomplete: bool,
     /// The gates at MULTI: what they hid or renamed then is not seen in `entries`.
@@ -113,6 +115,8 @@ impl Queue {
     pub(super) fn push(&mut self, judged: Judged<'_>, part: Part) {
         let name = &*judged.spec().name;
         self.bytes = self.bytes.saturating_add(judged.wire().len());
+        let args = judged.request().args(0).map(<[u8]>::len);
+        self.arg_bytes = args.fold(self.arg_bytes, usize::saturating_add);
         self.own |= part != Part::Plain;
         self.moves |= matches!(name, "auth" | "hello" | "select");
         self.changes_users |= changes_users(judged);

@@ -59,6 +59,8 @@ struct Inner {
     confirmations: Vec<Bytes>,
     /// The client wants no reply to the requests that come now.
     muted: bool,
+    /// The client is a replica, and what comes is the stream that it follows.
+    replica: bool,
     /// A piece of the reply to the oldest request is there, and the rest is to come.
     partial: bool,
     /// The rest will never come.
@@ -109,6 +111,21 @@ impl Outbox {
         inner.large |= bytes > 0;
         inner.flooded |= hard > 0 && inner.held() > hard;
         inner.wake();
+    }
+
+    /// What its client is held to.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// How many requests are not answered yet.
+    pub fn open(&self) -> usize {
+        self.inner.borrow().open
+    }
+
+    /// From now on the client is a replica, which is held to the limits of its class.
+    pub fn serve_replica(&self) {
+        self.inner.borrow_mut().replica = true;
     }
 
     /// Whether all requests have been answered.
@@ -275,18 +292,19 @@ impl Inner {
 
     /// Whether a delivery answers the oldest open request. What does not is dealt with here.
     fn answers(&mut self, delivery: Delivery<'_>, limits: &Limits) -> bool {
+        let of_messages = if self.replica { limits.replica } else { limits.pubsub };
         match delivery {
             Delivery::Confirmation { frame, last } => {
-                self.push_message(frame, limits.pubsub);
+                self.push_message(frame, of_messages);
                 self.confirmations.push(Bytes::copy_from_slice(frame));
                 last
             }
             Delivery::Message(frame) => {
                 match self.fence.clone() {
-                    None => self.push_message(frame, limits.pubsub),
+                    None => self.push_message(frame, of_messages),
                     Some(user) => {
                         if let Some(seen) = fence::message(&user, frame) {
-                            self.push_message(&seen, limits.pubsub);
+                            self.push_message(&seen, of_messages);
                         }
                     }
                 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::accounts::{Accounts, Place, Share};
 use super::card::{Card, Moment};
 use super::pause::Hold;
 use super::pubsub::Subscriptions;
@@ -15,7 +16,7 @@ use super::transaction;
 use crate::acl::{Event, LogContext, LogReason, User};
 use crate::audit::{Record, Verdict as Recorded};
 use crate::command::CommandId;
-use crate::policy::{Facts, Incarnation, Judged, Policy, Verdict};
+use crate::policy::{Caps, Facts, Incarnation, Judged, Policy, Verdict};
 use crate::resp::{Protocol, RequestBuf};
 use crate::upstream::{LinkKey, Standing};
 
@@ -53,6 +54,14 @@ pub struct State {
     pub incarnation: Option<Incarnation>,
     /// The same user, if a key fence holds for it.
     pub fence: Option<Arc<User>>,
+    /// How much the user may have at the same time.
+    pub caps: Caps,
+    /// Where clients are counted; `None` for a copy that only tries commands.
+    pub accounts: Option<Arc<Accounts>>,
+    /// The client's place among those of its user.
+    pub place: Option<Place>,
+    /// Logins that failed.
+    pub failed_logins: usize,
     /// The generation of the policy that `user` was taken from.
     pub generation: u64,
     /// Database.
@@ -172,6 +181,10 @@ impl State {
             user: None,
             incarnation: None,
             fence: None,
+            caps: Caps::default(),
+            accounts: None,
+            place: None,
+            failed_logins: 0,
             generation: policy.generation(),
             db: 0,
             protocol: Protocol::Resp2,
@@ -203,6 +216,69 @@ impl State {
         self.incarnation = user.and_then(|user| policy.incarnation(user.name()));
         self.user = user.cloned();
         self.fence = user.filter(|user| policy.fences(user)).cloned();
+        self.take_caps(policy);
+        self.place = match (self.place.take(), &self.accounts, user) {
+            (Some(place), _, Some(user)) if place.name() == user.name() => Some(place),
+            (_, Some(accounts), Some(user)) => Some(accounts.enter(user.name()).0),
+            _ => None,
+        };
+    }
+
+    /// Takes a place among the clients of the user `name`, unless it has as many as it may have. False then, and nothing
+    /// has changed.
+    #[must_use]
+    pub fn enter(&mut self, policy: &Policy, name: &[u8]) -> bool {
+        let Some(accounts) = &self.accounts else { return true };
+        if self.place.as_ref().is_some_and(|place| place.name() == name) {
+            return true;
+        }
+        let (place, clients) = accounts.enter(name);
+        if policy.conditions(name).caps.connections().is_some_and(|most| clients > most.get()) {
+            return false;
+        }
+        self.place = Some(place);
+        true
+    }
+
+    /// Counts the session from now on among those of its user. False if that one has as many as it may have.
+    #[must_use]
+    pub fn count_in(&mut self, accounts: &Arc<Accounts>, policy: &Policy) -> bool {
+        self.accounts = Some(accounts.clone());
+        let Some(user) = self.user.clone() else { return true };
+        self.enter(policy, user.name())
+    }
+
+    fn take_caps(&mut self, policy: &Policy) {
+        self.caps = self.user.as_ref().map_or(Caps::default(), |user| policy.conditions(user.name()).caps);
+    }
+
+    /// Whether the user has as many requests at the upstream as it may have; `open` of them are this session's.
+    #[inline]
+    pub(super) fn is_full(&mut self, open: usize) -> bool {
+        match (self.caps.in_flight(), &mut self.place) {
+            (Some(most), Some(place)) => place.is_full(open, most),
+            _ => false,
+        }
+    }
+
+    /// Counts one more leased link of the user, if it has a cap. `Err` if it has as many as it may have.
+    pub(super) fn share(&self) -> Result<Option<Share>, ()> {
+        match (self.caps.leased(), &self.place) {
+            (Some(most), Some(place)) => place.share(most).map(Some).ok_or(()),
+            _ => Ok(None),
+        }
+    }
+
+    /// The same, when there is room.
+    pub(super) fn wait_for_share(&self) -> impl Future<Output = Option<Share>> + use<> {
+        let share =
+            self.caps.leased().zip(self.place.as_ref()).map(|(most, place)| place.wait_for_share(most));
+        async {
+            match share {
+                Some(share) => Some(share.await),
+                None => None,
+            }
+        }
     }
 
     /// Takes the session's user from a newer policy, by which its subscriptions are then to be judged again. False if
@@ -218,6 +294,7 @@ impl State {
         }
         self.user = policy.user(user.name()).cloned();
         self.fence = self.user.clone().filter(|user| policy.fences(user));
+        self.take_caps(policy);
         self.may_hear_everybody(policy)
     }
 
@@ -311,6 +388,7 @@ impl State {
         let mut copy = State::new(self.id, self.ends.clone(), policy);
         copy.user = self.user.clone();
         copy.incarnation = self.incarnation;
+        copy.failed_logins = self.failed_logins;
         copy.generation = self.generation;
         copy.db = self.db;
         copy.protocol = self.protocol;
@@ -323,7 +401,8 @@ impl State {
 
     /// RESET: back to how a new session begins. The library's name stays, as in Redis.
     pub fn reset(&mut self, policy: &Policy) {
-        self.become_user(policy, policy.anonymous());
+        let anonymous = policy.anonymous().filter(|user| self.enter(policy, user.name()));
+        self.become_user(policy, anonymous);
         self.db = 0;
         self.protocol = Protocol::Resp2;
         self.name.clear();

@@ -22,6 +22,8 @@ pub enum Action<'a> {
     Close,
     /// Sends the reply in `out`, then ends the session.
     CloseAfterReply,
+    /// Ends the session without a word, and warns: somebody's browser may have been made to talk to us.
+    CutOff,
     /// Has the request answered by what all sessions have in common: users, the ACL log, clients.
     Administer {
         /// The permit.
@@ -215,7 +217,7 @@ fn refuse<'a>(
 ) -> Action<'a> {
     if let Reason::CrossProtocol = reason {
         state.record_denied(None, request, reason);
-        return Action::Close;
+        return Action::CutOff;
     }
     if let Reason::Unavailable(spec) = reason
         && let Some(action) = pubsub::confine(policy, state, spec, settled, out)

@@ -118,7 +118,7 @@ impl<S> Session<S> {
                 // run on their own.
                 self.closing |= !transaction.confirmed;
             }
-            self.links.lease = None;
+            self.links.lose_lease();
         } else if self.outbox.is_settled() {
             transaction.confirmed = transaction.holds_link();
             if !holds_link {

@@ -175,11 +175,18 @@ impl Pool {
         }
     }
 
-    /// Waits in line for a permit, `lease_timeout` at most; `None` if that has passed.
-    pub fn wait_for_permit(&self) -> impl Future<Output = Option<Permit>> + use<> {
-        let permit = self.leases.clone().acquire_owned();
-        let waited = tokio::time::timeout(self.settings().lease_timeout, permit);
-        async { waited.await.ok()?.ok().map(Permit::new) }
+    /// Waits for `first` and then in line for a permit, `lease_timeout` at most for both; `None` if that has passed.
+    pub fn wait_for_permit<F: Future>(
+        &self,
+        first: F,
+    ) -> impl Future<Output = Option<(F::Output, Permit)>> + use<F> {
+        let leases = self.leases.clone();
+        let both = async move { (first.await, leases.acquire_owned().await) };
+        let waited = tokio::time::timeout(self.settings().lease_timeout, both);
+        async {
+            let (first, permit) = waited.await.ok()?;
+            Some((first, Permit::new(permit.ok()?)))
+        }
     }
 
     fn settings(&self) -> Rc<Settings> {

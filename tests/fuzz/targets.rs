@@ -206,7 +206,7 @@ pub fn session(data: &[u8]) {
         let (replies, error) = frames(&out, out.len());
         assert!(error.is_none() && replies.iter().map(|frame| frame.len).sum::<usize>() == out.len());
         match action {
-            Action::Close | Action::CloseAfterReply => return,
+            Action::Close | Action::CloseAfterReply | Action::CutOff => return,
             Action::EndLease | Action::Greet | Action::Reply => assert!(replies.len() <= 1),
             Action::Hold => panic!("there is no pause"),
             Action::Settle => panic!("it was asked again"),

@@ -533,7 +533,7 @@ fn twins(server: &Path, users: &str) -> (Redis, Redis, Proxy) {
     }
     let oracle = Redis::start_program(server, &guards);
     let redis = Redis::start_program(server, &[]);
-    let proxy = Proxy::with_users(&redis, users, "log:\n  format: json\n");
+    let proxy = Proxy::with_users(&redis, users, "log:\n  format: json\nlimits:\n  login_backoff: no\n");
     (oracle, redis, proxy)
 }
 

@@ -434,7 +434,7 @@ fn twins(server: &Path) -> (Redis, Redis, Proxy) {
     let users = dir.write("users.acl", USERS);
     let oracle = Redis::start_program(server, &["--aclfile", users.to_str().unwrap()]);
     let redis = Redis::start_program(server, &[]);
-    let proxy = Proxy::with_users(&redis, USERS, "log:\n  format: json\n");
+    let proxy = Proxy::with_users(&redis, USERS, "log:\n  format: json\nlimits:\n  login_backoff: no\n");
     (oracle, redis, proxy)
 }
 

@@ -1,5 +1,11 @@
 //! Clients that misbehave harm only themselves.
 
+mod descriptors;
+mod logins;
+mod requests;
+mod strangers;
+mod users;
+
 use std::time::Duration;
 
 use crate::support::client::text;
@@ -118,9 +124,14 @@ fn requests_behind_a_blocked_one_do_not_pile_up_in_memory() {
 
 /// What a client writes until nobody reads it any more, or for good.
 fn write_until_stuck(proxy: &Proxy, bytes: &[u8]) -> std::net::TcpStream {
+    write_until_stuck_as(proxy, b"AUTH admin secret\r\n", bytes)
+}
+
+/// The same for one that begins otherwise.
+fn write_until_stuck_as(proxy: &Proxy, begin: &[u8], bytes: &[u8]) -> std::net::TcpStream {
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", proxy.port(1))).unwrap();
     stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
-    std::io::Write::write_all(&mut stream, b"AUTH admin secret\r\n").unwrap();
+    std::io::Write::write_all(&mut stream, begin).unwrap();
     let _ = std::io::Write::write_all(&mut stream, bytes);
     stream
 }

@@ -23,7 +23,7 @@
 //! - `gates`: `commands.deny`, `commands.bounds`, and the guards of DEBUG, MODULE and CONFIG SET
 //! - `large_values`: 512 MiB, a million arguments: bounded memory, nobody stalled
 //! - `legacy`: an upstream with a password, without ACL files, with renamed commands
-//! - `limits`: clients that misbehave
+//! - `limits`: clients that misbehave: too many, too large, too slow, too often; strangers, failed logins, file descriptors
 //! - `listeners`: who may connect, and for whom load balancers speak
 //! - `load`: what many clients cost, and what a flood of handshakes does to the others
 //! - `modules`: commands that only the upstream knows

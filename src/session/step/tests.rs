@@ -63,6 +63,7 @@ fn outcome(policy: &Policy, state: &mut State, line: &str, settled: bool) -> Str
         Action::Administer { .. } => "Administer".to_owned(),
         Action::Close => "Close".to_owned(),
         Action::CloseAfterReply => "CloseAfterReply".to_owned(),
+        Action::CutOff => "CutOff".to_owned(),
         Action::EndLease => "EndLease".to_owned(),
         Action::Forward { route, then, .. } => format!("{route:?} {then:?}"),
         Action::Greet => "Greet".to_owned(),
@@ -179,7 +180,7 @@ fn every_state_can_be_left_by_reset_and_quit() {
                 (name, "RESET", true, "EndLease +RESET", "idle"),
                 (name, "RESET", false, "Settle", "="),
                 (name, "QUIT", false, "CloseAfterReply +OK", "="),
-                (name, "POST / HTTP/1.1", false, "Close", "="),
+                (name, "POST / HTTP/1.1", false, "CutOff", "="),
             ],
         );
     }
@@ -588,7 +589,7 @@ proptest! {
                 state.command = None;
                 prop_assert_eq!(format!("{state:?}"), shown);
             }
-            Action::Close => prop_assert_eq!(&*out, b"earlier"),
+            Action::Close | Action::CutOff => prop_assert_eq!(&*out, b"earlier"),
             Action::CloseAfterReply | Action::EndLease | Action::Greet | Action::Reply => {
                 let reply = &out[b"earlier".len()..];
                 let frame = crate::resp::ReplyScanner::new(1 << 20).scan(reply).unwrap().unwrap();

@@ -48,6 +48,14 @@ impl Client {
         Client { wire: Box::new(connect(port)), buffer: Vec::new() }
     }
 
+    /// A client that comes from this address of the machine's own.
+    pub fn tcp_from(ip: [u8; 4], port: u16) -> Client {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&std::net::SocketAddr::from((ip, 0)).into()).unwrap();
+        socket.connect(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
+        Client { wire: Box::new(prepared(socket.into())), buffer: Vec::new() }
+    }
+
     /// A client that waits for a minute, for what is much work in a debug build.
     pub fn patient(port: u16) -> Client {
         let stream = connect(port);
@@ -187,7 +195,10 @@ impl Client {
 }
 
 fn connect(port: u16) -> TcpStream {
-    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    prepared(TcpStream::connect(("127.0.0.1", port)).unwrap())
+}
+
+fn prepared(stream: TcpStream) -> TcpStream {
     stream.set_read_timeout(Some(SOON)).unwrap();
     stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
     stream.set_nodelay(true).unwrap();

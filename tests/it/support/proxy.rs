@@ -32,7 +32,12 @@ impl Proxy {
 
     /// The same with other users, and more configuration (top-level keys).
     pub fn with_users(redis: &Redis, users: &str, more: &str) -> Proxy {
-        Proxy::start(|dir, certs| {
+        Proxy::start_under(&[], redis, users, more)
+    }
+
+    /// The same as the child of a program that becomes it (`prlimit`).
+    pub fn start_under(program: &[&str], redis: &Redis, users: &str, more: &str) -> Proxy {
+        Proxy::spawn(program, &[("RUST_LOG", "debug")], |dir, certs| {
             let users = dir.write("users.acl", users);
             format!(
                 "listeners:\n  - bind: 127.0.0.1:0\n    tls:\n      cert_file: {}\n      key_file: {}\n  \
@@ -47,17 +52,27 @@ impl Proxy {
 
     /// A proxy with the configuration that `write` returns.
     pub fn start(write: impl FnOnce(&TempDir, &Certs) -> String) -> Proxy {
-        Proxy::start_with(&[("RUST_LOG", "debug")], write)
+        Proxy::spawn(&[], &[("RUST_LOG", "debug")], write)
     }
 
     /// The same in another environment.
     pub fn start_with(environment: &[(&str, &str)], write: impl FnOnce(&TempDir, &Certs) -> String) -> Proxy {
+        Proxy::spawn(&[], environment, write)
+    }
+
+    fn spawn(
+        program: &[&str],
+        environment: &[(&str, &str)],
+        write: impl FnOnce(&TempDir, &Certs) -> String,
+    ) -> Proxy {
         let dir = TempDir::new();
         let certs = Certs::new(dir.path());
         let yaml = write(&dir, &certs);
         let listeners = yaml.matches("bind:").count();
         dir.write("redkeep.yaml", yaml);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_redkeep"))
+        let mut words = program.iter().copied().chain([env!("CARGO_BIN_EXE_redkeep")]);
+        let mut child = Command::new(words.next().unwrap())
+            .args(words)
             .arg("run")
             .arg("--config")
             .arg(dir.path().join("redkeep.yaml"))
