@@ -108,7 +108,7 @@ fn what_holds_beside_the_rules_is_compared_too() {
     let with = |allow: &[&str], fence: bool| {
         let networks =
             Networks { allow: allow.iter().map(|text| text.parse().unwrap()).collect(), deny: Vec::new() };
-        let conditions = Conditions { networks, fence: Some(fence) };
+        let conditions = Conditions { networks, fence: Some(fence), ..Conditions::default() };
         policy("user app on ~x", &[])
             .with_conditions([(Box::from(&b"app"[..]), conditions)].into_iter().collect())
     };

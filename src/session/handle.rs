@@ -195,7 +195,7 @@ impl<S> Session<S> {
                 next = Some(Stop::NewPolicy);
             }
             Action::Close => {
-                log_notes(state, &shared.users);
+                log_notes(state, shared);
                 self.abandon();
                 return None;
             }
