@@ -196,7 +196,11 @@ impl Directories {
                     _ => true,
                 };
                 let names = relevant.lock().unwrap_or_else(PoisonError::into_inner);
-                change && (event.need_rescan() || event.paths.iter().any(|path| names.contains(path)))
+                // Of a folder that is named, every file matters.
+                let within =
+                    |path: &Path| path.parent().is_some_and(|folder| names.contains(&folder.join("*")));
+                let matters = |path: &PathBuf| names.contains(path) || within(path);
+                change && (event.need_rescan() || event.paths.iter().any(matters))
             });
             if matters {
                 told.notify_one();
@@ -241,7 +245,7 @@ impl Watched {
 }
 
 /// The names whose change can change what is found at `path`: each symbolic link on the way, where it really stands, the
-/// file itself, or the first name that is missing.
+/// file itself (of a folder, all its files, written `*`), or the first name that is missing.
 fn names_on_the_way(path: &Path) -> Vec<PathBuf> {
     let Ok(path) = std::path::absolute(path) else { return Vec::new() };
     let (mut here, mut names, mut links) = (PathBuf::from("/"), Vec::new(), 0);
@@ -259,6 +263,7 @@ fn names_on_the_way(path: &Path) -> Vec<PathBuf> {
         if !metadata.is_symlink() {
             if left.is_empty() {
                 names.push(name.clone());
+                names.extend(metadata.is_dir().then(|| name.join("*")));
             }
             here = name;
             continue;

@@ -84,7 +84,7 @@ pub(super) fn audit(reader: &mut Reader, top: &mut Section<'_>) -> Audit {
             "false" => Ok(Level::Off),
             _ => values::choice(text, &LEVELS),
         });
-        let file = reader.optional_path(section, "file");
+        let file = reader.output_path(section, "file");
         let hashed = reader.parse_or(section, "keys", false, |text| {
             values::choice(text, &[("redacted", false), ("hashed", true)])
         });

@@ -23,6 +23,8 @@ pub struct Snapshot {
 enum Content {
     /// SHA-256 of it, and whether its last line has an end.
     Regular([u8; 32], bool),
+    /// SHA-256 of the names in a folder and of what is in these files.
+    Folder([u8; 32]),
     /// A pipe, a device: read at the start only.
     Special,
     /// It cannot be read, for this reason.
@@ -76,7 +78,11 @@ impl Content {
 
     fn read(path: &Path) -> io::Result<Content> {
         // Asked before it is opened: that could wait for ever.
-        if !std::fs::metadata(path)?.is_file() {
+        let metadata = std::fs::metadata(path)?;
+        if metadata.is_dir() {
+            return Content::read_folder(path);
+        }
+        if !metadata.is_file() {
             return Ok(Content::Special);
         }
         let mut file = File::open(path)?;
@@ -88,6 +94,26 @@ impl Content {
             last = piece.last().copied();
         }
         Ok(Content::Regular(hash.finalize().into(), last == Some(b'\n')))
+    }
+
+    /// The files of a folder of CAs; folders in it do not count.
+    fn read_folder(path: &Path) -> io::Result<Content> {
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(path)? {
+            paths.push(entry?.path());
+        }
+        paths.sort_unstable();
+        let mut hash = Sha256::new();
+        for path in paths.iter().filter(|path| !path.is_dir()) {
+            let name = path.as_os_str().as_encoded_bytes();
+            hash.update(name.len().to_be_bytes());
+            hash.update(name);
+            match Content::of(path) {
+                Content::Regular(digest, _) => hash.update(digest),
+                _ => hash.update(b"unreadable"),
+            }
+        }
+        Ok(Content::Folder(hash.finalize().into()))
     }
 }
 
@@ -150,6 +176,24 @@ mod tests {
             assert_eq!(snapshot.may_be_torn(&Snapshot::default(), &[&acl]), torn, "{text}");
             assert!(!snapshot.may_be_torn(&snapshot, &[&acl]), "it has not changed");
         }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_is_what_its_files_are() {
+        let folder = folder("folder");
+        let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+        write("a.crt", "one");
+        let first = Content::of(&folder);
+        assert!(matches!(first, Content::Folder(_)));
+        assert_eq!(Content::of(&folder), first);
+        write("a.crt", "two");
+        let second = Content::of(&folder);
+        assert_ne!(second, first);
+        write("b.crt", "two");
+        assert_ne!(Content::of(&folder), second);
+        std::fs::remove_file(folder.join("b.crt")).unwrap();
+        assert_eq!(Content::of(&folder), second);
         std::fs::remove_dir_all(folder).unwrap();
     }
 

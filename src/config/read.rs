@@ -256,6 +256,12 @@ impl Reader {
         section.take(name).and_then(|entry| self.path(entry))
     }
 
+    /// An optional path of a file that is written, and so not watched.
+    pub fn output_path(&mut self, section: &mut Section<'_>, name: &'static str) -> Option<Located<PathBuf>> {
+        let text = section.take(name).and_then(|entry| self.text(entry))?;
+        Some(Located::new(self.resolve(Path::new(&text.value)), text.at))
+    }
+
     /// A path as seen from the working directory.
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.folder.join(path)

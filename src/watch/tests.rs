@@ -39,6 +39,20 @@ fn what_is_missing_is_watched_from_where_it_would_begin_and_a_circle_ends() {
 }
 
 #[test]
+fn of_a_folder_every_file_matters() {
+    let folder = mounted("folder");
+    assert_eq!(names_on_the_way(&folder), [folder.clone(), folder.join("*")]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut directories = Directories::new().unwrap();
+        directories.follow([folder.as_path()].into_iter());
+        std::fs::write(folder.join("another.crt"), "").unwrap();
+        reported(&directories, "the new file").await;
+    });
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn swaps_renames_and_writes_are_reported_again_and_again() {
     let folder = mounted("reports");
     let file = folder.join("tls.crt");
