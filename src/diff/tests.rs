@@ -8,6 +8,9 @@ fn policy(users: &str, renames: &[(&str, &str)]) -> Policy {
         .iter()
         .map(|(command, alias)| Rename { command: (*command).to_owned(), alias: (*alias).to_owned() })
         .collect();
+    // Every file has to say who the default user is.
+    let default = if users.contains("user default") { "" } else { "user default off\n" };
+    let users = format!("{default}{users}");
     let users = parse_file(users.as_bytes(), Defaults::default(), &table).unwrap();
     let gates = Gates::new(&renames, &table).unwrap();
     Policy::new(None, table, gates, users)
@@ -49,7 +52,7 @@ user same on >p +get ~x
 user app
   login      off
   passwords  1 added, 0 removed, 2 valid
-  commands   gains @geo config get
+  commands   gains config geoadd georadius georadiusbymember geosearchstore get
   commands   loses EVERYTHING
   first args gains select|0
   keys       gains %R~shared:* ~cache:*
