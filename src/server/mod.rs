@@ -258,7 +258,7 @@ async fn accept(listener: Listener, workers: Arc<Vec<Handle>>, places: Places) {
                 continue;
             }
         };
-        if !listener.door.admits_peer(accepted.peer()) {
+        if !listener.door.admits_peer(&listener.door.trust.load(), accepted.peer()) {
             // Without a word, before anything is spent on them: strangers need not learn what is here.
             continue;
         }

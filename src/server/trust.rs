@@ -39,18 +39,17 @@ impl Door {
         Door { trust: ArcSwap::from_pointee(trust), name, refused: AtomicU64::new(0), told: Mutex::new(None) }
     }
 
-    /// Whether somebody may connect from there: a load balancer, if that is who connects.
-    pub(super) fn admits_peer(&self, peer: Option<IpAddr>) -> bool {
-        match &self.trust.load().proxies {
-            None => self.admits(peer),
+    /// Whether somebody may connect from there: a load balancer, if that is who connects. `trust`: that of the moment.
+    pub(super) fn admits_peer(&self, trust: &Trust, peer: Option<IpAddr>) -> bool {
+        match &trust.proxies {
+            None => self.admits(trust, peer),
             Some(proxies) => proxies.admit(peer) || self.refuse(peer, "is none of proxy_protocol_from"),
         }
     }
 
     /// Whether a client may come from there.
-    pub(super) fn admits(&self, client: Option<IpAddr>) -> bool {
-        self.trust.load().networks.admit(client)
-            || self.refuse(client, "is not let in by allow_from and deny_from")
+    pub(super) fn admits(&self, trust: &Trust, client: Option<IpAddr>) -> bool {
+        trust.networks.admit(client) || self.refuse(client, "is not let in by allow_from and deny_from")
     }
 
     /// Counts and tells; always false.

@@ -210,11 +210,13 @@ impl Worker {
         id: SessionId,
         mut ends: Ends,
     ) -> std::io::Result<()> {
-        let (behind_proxy, protected) = {
-            let trust = door.trust.load();
-            (trust.proxies.is_some(), trust.protected_mode)
-        };
-        if behind_proxy {
+        let trust = door.trust.load_full();
+        // SECURITY: a reload may have come since the connection was accepted, so the same trust that asks for a header
+        // says who may send one.
+        if !door.admits_peer(&trust, ends.address) {
+            return Ok(());
+        }
+        if trust.proxies.is_some() {
             let header = tokio::time::timeout(self.handshake_timeout(), proxy_header::read(&mut stream));
             if let Some(client) = header.await?? {
                 ends = Ends {
@@ -225,10 +227,11 @@ impl Worker {
                     ..ends
                 };
             }
-            if !door.admits(ends.address) {
+            if !door.admits(&trust, ends.address) {
                 return Ok(());
             }
         }
+        let protected = trust.protected_mode;
         match tls {
             Some(tls) => {
                 let stream = self.handshake(stream, &tls).await?;

@@ -263,19 +263,35 @@ fn a_healthcheck_asks_a_listener_that_lets_it_in() {
 }
 
 #[test]
-fn a_change_of_whom_a_listener_trusts_needs_a_restart_and_says_so() {
-    let proxy = with_listeners("  - bind: 127.0.0.1:0\n    allow_from: [127.0.0.0/8]\n", USERS, "");
+fn whom_a_listener_trusts_changes_with_a_reload_for_those_who_come_then() {
+    let proxy = with_listeners(ANYWHERE, USERS, "");
     let yaml = std::fs::read_to_string(proxy.config_path()).unwrap();
-    // Whoever answers clients takes signals.
-    assert_eq!(Client::tcp(proxy.port(0)).ask("PING"), "-NOAUTH Authentication required.\r\n");
-    for (from, to) in [
-        ("allow_from: [127.0.0.0/8]", "allow_from: [10.0.0.0/8]"),
-        ("allow_from: [127.0.0.0/8]", "protected_mode: no"),
+    let from = |client: [u8; 4]| {
+        let mut client_of = Client::tcp(proxy.port(0));
+        client_of.send_raw(&header(client));
+        let reply = client_of.try_call(&["PING"]).map(|reply| text(&reply)).unwrap_or_default();
+        reply.split(' ').next().unwrap_or_default().to_owned()
+    };
+    let mut open = Client::tcp(proxy.port(0));
+    open.send_raw(&header([127, 0, 0, 1]));
+    let mut open = open.login("app", "secret");
+    assert_eq!((from([127, 0, 0, 1]).as_str(), from([192, 0, 2, 1]).as_str()), ("-NOAUTH", "-DENIED"));
+    for (more, here, stranger) in [
+        ("    protected_mode: no\n", "-NOAUTH", "-NOAUTH"),
+        ("    deny_from: [127.0.0.1]\n    protected_mode: no\n", "", "-NOAUTH"),
+        ("", "-NOAUTH", "-DENIED"),
     ] {
-        std::fs::write(proxy.config_path(), yaml.replace(from, to)).unwrap();
-        let line = proxy.reload("reload refused");
-        assert!(line.contains("`listeners` cannot change while redkeep runs"), "{line}");
+        let new = yaml.replace(
+            "proxy_protocol_from: [127.0.0.1]\n",
+            &format!("proxy_protocol_from: [127.0.0.1]\n{more}"),
+        );
+        std::fs::write(proxy.config_path(), new).unwrap();
+        proxy.reload("\"reloaded\"");
+        assert_eq!(
+            (from([127, 0, 0, 1]).as_str(), from([192, 0, 2, 1]).as_str()),
+            (here, stranger),
+            "{more}"
+        );
+        assert_eq!(open.ask("PING"), "+PONG\r\n", "who is in stays");
     }
-    std::fs::write(proxy.config_path(), yaml).unwrap();
-    proxy.reload("\"reloaded\"");
 }

@@ -7,7 +7,8 @@ use tokio::io::{AsyncReadExt, DuplexStream, ReadBuf};
 use super::*;
 use crate::acl::{Defaults, parse_file};
 use crate::command::CommandTable;
-use crate::policy::Gates;
+use crate::policy::{Gates, Networks};
+use crate::server::trust::Trust;
 use crate::upstream::testing::Server;
 use crate::users::Source;
 
@@ -150,5 +151,35 @@ fn a_session_that_panics_leaves_worker_links_and_leases_in_order() {
         get(&mut client, "last").await;
         drop(client);
         honest.await.unwrap();
+    });
+}
+
+#[test]
+fn a_header_is_believed_only_from_whom_the_trust_that_asks_for_it_names() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let server = Server::start();
+        let worker = worker(&server, Arc::new(Semaphore::new(4)));
+        let networks = |text: &str| Networks { allow: vec![text.parse().unwrap()], deny: Vec::new() };
+        for (peer, served) in [("10.0.0.5", true), ("192.0.2.9", false)] {
+            // The one was accepted before a reload, when clients connected themselves.
+            let proxies = Some(networks("10.0.0.5/32"));
+            let trust = Trust { networks: Networks::default(), protected_mode: false, proxies };
+            let door = Arc::new(Door::new(trust, "test".to_owned()));
+            let (mut client, stream) = tokio::io::duplex(1024);
+            let ends = Ends { address: Some(peer.parse().unwrap()), ..Ends::default() };
+            let entered =
+                tokio::task::spawn_local(worker.clone().enter(stream, None, door, SessionId(1), ends));
+            client
+                .write_all(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01\0\x01\0\x02")
+                .await
+                .unwrap();
+            client.write_all(b"GET mine\r\n").await.unwrap();
+            let mut reply = Vec::new();
+            client.shutdown().await.unwrap();
+            client.read_to_end(&mut reply).await.unwrap();
+            entered.await.unwrap().unwrap();
+            assert_eq!(reply == b"$4\r\nmine\r\n", served, "{peer}: {}", reply.escape_ascii());
+        }
     });
 }
