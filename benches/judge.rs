@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use redkeep::acl::{Defaults, Glob, User, parse_file, parse_rules};
 use redkeep::command::{CommandTable, Reported};
-use redkeep::policy::{Facts, Gates, Policy, Rename, Verdict};
+use redkeep::policy::{Facts, Gates, Origin, Policy, Rename, Verdict};
 use redkeep::resp::RequestBuf;
 
 /// Rounds of which the median is taken, and the time after which fewer must do.
@@ -138,7 +138,11 @@ fn logins() {
         (
             name,
             Box::new(move || {
-                _ = black_box(policy.login(black_box(user.as_bytes()), black_box(password.as_bytes())))
+                _ = black_box(policy.login(
+                    Origin::default(),
+                    black_box(user.as_bytes()),
+                    black_box(password.as_bytes()),
+                ))
             }),
         )
     });

@@ -35,6 +35,8 @@ pub enum LogReason {
     Database,
     /// A key.
     Key,
+    /// A certificate that was to be a login.
+    TlsCert,
 }
 
 /// Where a denied command stood.
@@ -100,6 +102,7 @@ impl LogReason {
             LogReason::Command => "command",
             LogReason::Database => "database",
             LogReason::Key => "key",
+            LogReason::TlsCert => "tls-cert",
         }
     }
 }

@@ -12,6 +12,7 @@ mod audit;
 mod check;
 mod files;
 mod gates;
+mod identity;
 mod limits;
 mod nearest;
 mod plan;

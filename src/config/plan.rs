@@ -19,7 +19,7 @@ use super::{
 use crate::acl::{Defaults, PasswordHash, Secret, User, parse_file, parse_rules};
 use crate::audit;
 use crate::command::CommandTable;
-use crate::policy::ConditionsByUser;
+use crate::policy::{ConditionsByUser, Login};
 use crate::server::tls::{read_certificates, server_config};
 use crate::server::{self, ListenerSettings, TlsSlot, Trust};
 use crate::upstream::{Address, Names, Settings};
@@ -260,10 +260,23 @@ fn read_conditions(config: &Config, users: &[User], problems: &mut Problems) -> 
             problems.push_at(&config.file, name.at, text);
         }
     }
+    for (name, conditions) in &config.conditions {
+        let user = users.iter().find(|user| user.name() == name.value.as_bytes());
+        if conditions.login == Login::CertificateAndPassword && user.is_some_and(User::is_nopass) {
+            let text = format!(
+                "any password is right for the user `{}` (nopass), so `login: cert_and_password` asks for nothing but \
+                 the certificate; give it a password, or write `login: cert_only`",
+                name.value
+            );
+            problems.push_at(&config.file, name.at, text);
+        }
+    }
+    let identities =
+        config.listeners.iter().map(|listener| listener.tls.as_ref()?.identity.clone()).collect();
     let conditions = config.conditions.iter();
-    let by_user: ConditionsByUser =
-        conditions.map(|(name, conditions)| (name.value.as_bytes().into(), conditions.clone())).collect();
-    by_user.with_caps(config.limits.per_user)
+    let conditions = conditions.map(|(name, conditions)| (name.value.as_bytes().into(), conditions.clone()));
+    let by_user: ConditionsByUser = conditions.collect();
+    by_user.with_identities(identities).with_caps(config.limits.per_user)
 }
 
 fn read_hash(

@@ -12,7 +12,7 @@ use super::settings::{
     CertificateFiles, Config, Listener, ListenerTls, Log, LogFormat, Upstream, UpstreamAddress, UpstreamTls,
 };
 use super::tree::Node;
-use super::{access, audit, gates, limits, tls, trust, values};
+use super::{access, audit, gates, identity, limits, tls, trust, values};
 use crate::server::Bind;
 use crate::server::tls::AuthClients;
 
@@ -35,6 +35,7 @@ pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -
         let audit = audit::audit(reader, top);
         let shutdown_timeout = reader.parse_or(top, "shutdown_timeout", SHUTDOWN_TIMEOUT, values::duration);
         let access = access?;
+        identity::check_logins(reader, listeners.as_deref().unwrap_or_default(), &access.conditions);
         Some(Config {
             file: file.to_path_buf(),
             listeners: listeners?,
@@ -156,7 +157,8 @@ fn listener_tls(reader: &mut Reader, section: &mut Section<'_>) -> Option<Listen
     }
     let default = if trust.is_empty() { AuthClients::No } else { AuthClients::Yes };
     let auth_clients = auth.map_or(default, |auth| auth.value);
-    Some(ListenerTls { own: own?, others, danger_key_file_readable, trust, auth_clients, offer })
+    let identity = identity::identity(reader, section, auth_clients);
+    Some(ListenerTls { own: own?, others, danger_key_file_readable, trust, auth_clients, identity, offer })
 }
 
 // === upstream ===

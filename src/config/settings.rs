@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::audit::Audit;
 use super::problems::{Located, Position};
 use super::reload::Reload;
-use crate::policy::{Bounds, Caps, Conditions, Networks, Switches};
+use crate::policy::{Bounds, Caps, Conditions, Identity, Networks, Switches};
 use crate::server::Bind;
 use crate::server::tls::{AuthClients, Authorities, Offer, TlsSettings};
 use crate::session;
@@ -99,6 +99,8 @@ pub struct ListenerTls {
     /// `auth_clients`: no, optional or yes. Default yes if there is a CA, else no: who names a CA wants certificates
     /// to be asked for.
     pub auth_clients: AuthClients,
+    /// `identity`: how a client's certificate becomes a user; never where no certificate is asked for.
+    pub identity: Option<Identity>,
     /// `protocols`, `ciphers`, `ciphersuites`.
     pub offer: Offer,
 }

@@ -110,9 +110,11 @@ fn the_commented_keys_of_the_example_load_too() {
     }
     let source = source
         .replace("address: unix:/run/redis/redis.sock", "address: rediss://redis")
+        .replace("auth_clients: no ", "auth_clients: optional ")
         .replace("  file: /etc/redkeep/users.acl\n", "")
         .replace("keys: redacted", "keys: hashed");
     let config = config(&source);
+    assert!(config.listeners[0].tls.as_ref().unwrap().identity.is_some());
     assert_eq!(config.upstream.tls.unwrap().server_name.unwrap().value, "redis.internal");
     assert!(config.requirepass.is_some());
     let UserSource::Inline(users) = config.users else { panic!("inline users were switched on") };
@@ -147,6 +149,73 @@ fn networks_of_users_stand_beside_their_rules_or_beside_the_acl_file() {
         let found = problems(&format!("{SMALL}{SMALL_ACL}users: [{{name: app, {networks}}}]\n"));
         assert!(found.contains(problem), "{found}");
     }
+}
+
+/// A configuration with `identity` of a listener that asks for certificates, and users.
+fn with_identity(identity: &str, users: &str) -> String {
+    let tls = format!("cert_file: c, key_file: k, ca_cert_file: a, {identity}");
+    format!(
+        "listeners: [{{bind: \"127.0.0.1:0\", tls: {{{tls}}}}}]\nupstream: {{address: \"unix:/redis.sock\"}}\n{users}"
+    )
+}
+
+#[test]
+fn certificates_become_users_as_identity_says() {
+    use crate::policy::{Certificate, Login, NameKind};
+    let users = "users: [{name: a, rules: on}, {name: b, rules: on, login: cert_only}, \
+                 {name: c, rules: on, login: cert_and_password}]\n";
+    let map = "[{pattern: \"spiffe://x/{ns}/{sa}\", user: \"{ns}/{sa}\"}, {pattern: u, user: v}]";
+    let config = config(&with_identity(&format!("identity: {{from: san_uri, map: {map}}}"), users));
+    let logins: Vec<Login> = config.conditions.iter().map(|(_, conditions)| conditions.login).collect();
+    assert_eq!(logins, [Login::Any, Login::CertificateOnly, Login::CertificateAndPassword]);
+    let identity = config.listeners[0].tls.as_ref().unwrap().identity.as_ref().unwrap();
+    let user = |uri: &str| {
+        let mut certificate = Certificate::default();
+        certificate.add(NameKind::SanUri, uri.as_bytes());
+        identity.user_of(&certificate).ok()
+    };
+    assert_eq!(user("spiffe://x/a/b").as_deref(), Some("a/b"));
+    assert_eq!((user("u").as_deref(), user("w")), (Some("v"), None));
+}
+
+#[test]
+fn identities_that_could_never_be_or_could_be_misread_are_refused() {
+    let own = "spiffe://x/{ns}/{sa}";
+    let map = |pattern: &str, user: &str| {
+        format!("identity: {{from: san_uri, map: [{{pattern: \"{pattern}\", user: \"{user}\"}}]}}")
+    };
+    for (identity, problem) in [
+        ("identity: {}".to_owned(), "key `from` is missing in `identity`; write `from: san_uri`"),
+        ("identity: {from: san}".to_owned(), "`from` is `san`; write one of `cn`, `san_uri`, `san_dns`"),
+        ("identity: {from: cn, map: []}".to_owned(), "`map` is empty; write at least one entry such as"),
+        (
+            "identity: {from: cn}, auth_clients: no".to_owned(),
+            "`identity` needs certificates of clients, which this",
+        ),
+        (map("{a}{b}", "u"), "`pattern` has `{a}` and `{b}` with nothing between them; write text there"),
+        (map("{a}-{b}", "u"), "`pattern` does not say where `{a}` ends, since `-` could belong to it; "),
+        (map("{a", "u"), "`pattern` has a `{` or `}` that is no placeholder; write one such as `{ns}`"),
+        (map(own, "{nz}"), "`user` has `{nz}`, which the pattern lacks; write one of its placeholders"),
+        (map(own, "{ns}{sa}"), "`user` has `{ns}` and `{sa}` with nothing between them; write text there"),
+        (map(own, "{ns} {sa}"), "`user` has white space, which no name of a user may have; remove it"),
+        (map(own, ""), "`user` is empty; "),
+    ] {
+        let found = problems(&with_identity(&identity, SMALL_ACL));
+        assert!(found.contains(problem), "{identity}: {found}");
+    }
+    for login in ["cert_only", "cert_and_password"] {
+        let users = format!("users: [{{name: app, rules: on, login: {login}}}]\n");
+        let found = problems(&with_identity("auth_clients: yes", &users));
+        let expected =
+            "t.yaml:3:16: user `app` needs a certificate to log in, and no listener turns certificates";
+        assert!(found.contains(expected), "{found}");
+    }
+    let found =
+        problems(&with_identity("identity: {from: cn}", "users: [{name: a, rules: on, login: cert}]\n"));
+    assert!(
+        found.contains("`login` is `cert`; write one of `any`, `cert_only`, `cert_and_password`"),
+        "{found}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::problems::Located;
 use super::read::{Entry, Reader, Section, quoted};
 use super::settings::{InlineUser, Rules};
-use super::{limits, values};
+use super::{identity, limits, values};
 use crate::policy::{Conditions, Networks};
 
 /// What the items of `users` say.
@@ -88,6 +88,7 @@ fn user(
 fn conditions(reader: &mut Reader, section: &mut Section<'_>) -> Conditions {
     Conditions {
         networks: networks(reader, section),
+        login: identity::login(reader, section),
         fence: section
             .take("fence")
             .and_then(|entry| reader.parse(entry, values::switch))

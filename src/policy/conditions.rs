@@ -1,30 +1,55 @@
 //! What must hold for a user beside its ACL rules: all that Redis' ACL language has no words for.
 
 use std::collections::HashMap;
+use std::hint::black_box;
 
-use super::{Caps, Networks};
+use super::{Caps, Identity, Networks, Origin, Proof, Unmapped};
 
 /// The conditions of one user, whatever its ACL rules become.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conditions {
     /// From where it may log in.
     pub networks: Networks,
+    /// By what it may log in.
+    pub login: Login,
     /// Whether a key fence holds for it; `None`: as for users without a word about it.
     pub fence: Option<bool>,
     /// How much it may have at the same time.
     pub caps: Caps,
 }
 
-/// The conditions of all users who have any, by name. They outlive the user: one of the same name that `ACL SETUSER` makes
-/// later has them, too.
+/// What a user must show to log in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Login {
+    /// A password or a certificate.
+    #[default]
+    Any,
+    /// A password, on a connection whose certificate is the user's.
+    CertificateAndPassword,
+    /// A certificate; no password counts.
+    CertificateOnly,
+}
+
+/// The conditions of all users who have any, by name, and whom certificates belong to. They outlive the user: one of
+/// the same name that `ACL SETUSER` makes later has them, too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConditionsByUser {
     by_name: HashMap<Box<[u8]>, Conditions>,
     none: Conditions,
     fence: bool,
+    /// What a user with as many networks as anyone has is compared with.
+    most: Networks,
+    /// By the number of the listener.
+    identities: Vec<Option<Identity>>,
 }
 
 impl ConditionsByUser {
+    /// The same with how each listener turns certificates into users, by its number.
+    #[must_use]
+    pub fn with_identities(self, identities: Vec<Option<Identity>>) -> Self {
+        ConditionsByUser { identities, ..self }
+    }
+
     /// The same, with a key fence for all users whose conditions do not say otherwise.
     #[must_use]
     pub fn with_fence(self, fence: bool) -> Self {
@@ -49,11 +74,44 @@ impl ConditionsByUser {
         }
         self
     }
+
+    /// Whom the client's certificate belongs to; nothing if it has shown none, or its listener does not ask.
+    pub fn certified(&self, origin: Origin<'_>) -> Option<Result<String, Unmapped>> {
+        let identity = self.identities.get(origin.listener)?.as_ref()?;
+        origin.certificate.map(|certificate| identity.user_of(certificate))
+    }
+
+    /// Whether those of the user `name` let a client in that comes from there and shows this. SECURITY: for every name,
+    /// known or not, as many networks are compared as the user who has most has; time must not tell who exists, or who
+    /// has conditions.
+    pub fn admit(&self, name: &[u8], origin: Origin<'_>, proof: Proof) -> bool {
+        let Conditions { networks, login, .. } = self.of(name);
+        black_box(self.most.count(origin.address, networks.len()));
+        let is_named = matches!(self.certified(origin), Some(Ok(user)) if user.as_bytes() == name);
+        networks.admit(origin.address) & login.suffices(proof, is_named)
+    }
+}
+
+impl Login {
+    /// Whether this proof is enough; `is_named`: the certificate of the connection is the user's.
+    fn suffices(self, proof: Proof, is_named: bool) -> bool {
+        match (self, proof) {
+            (Login::Any, Proof::Nothing | Proof::Password) => true,
+            (Login::Any | Login::CertificateOnly, Proof::Certificate)
+            | (Login::CertificateAndPassword, Proof::Password) => is_named,
+            (Login::CertificateOnly, Proof::Nothing | Proof::Password)
+            | (Login::CertificateAndPassword, Proof::Nothing | Proof::Certificate) => false,
+        }
+    }
 }
 
 impl FromIterator<(Box<[u8]>, Conditions)> for ConditionsByUser {
     fn from_iter<I: IntoIterator<Item = (Box<[u8]>, Conditions)>>(users: I) -> Self {
-        ConditionsByUser { by_name: users.into_iter().collect(), none: Conditions::default(), fence: false }
+        let by_name: HashMap<_, Conditions> = users.into_iter().collect();
+        let most =
+            by_name.values().map(|conditions| &conditions.networks).max_by_key(|networks| networks.len());
+        let most = most.cloned().unwrap_or_default();
+        ConditionsByUser { by_name, most, ..ConditionsByUser::default() }
     }
 }
 

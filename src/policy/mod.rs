@@ -13,8 +13,11 @@ mod explain;
 mod facts;
 mod fence;
 mod gate;
+mod identity;
 mod live;
+mod login;
 mod networks;
+mod pattern;
 #[cfg(test)]
 pub(crate) mod testing;
 mod verdict;
@@ -22,12 +25,14 @@ mod version;
 mod wording;
 
 pub use caps::Caps;
-pub use conditions::{Conditions, ConditionsByUser};
+pub use conditions::{Conditions, ConditionsByUser, Login};
 pub use explain::{Explanation, Naming, Suggestion};
 pub use facts::{Hello, HelloFrame, Upstream};
 pub use fence::KeyEvent;
 pub use gate::{Bounds, CREDENTIALS, Enabled, Exceeded, Gates, Rename, Switches, broadcasts, is_credential};
+pub use identity::{Certificate, Identity, Mapping, MappingError, NameKind, Unmapped};
 pub use live::Live;
+pub use login::{Beginning, Origin, Proof};
 pub use networks::Networks;
 pub use verdict::{Judged, Reason, Verdict};
 pub use version::Version;
@@ -36,7 +41,7 @@ pub use wording::{NOAUTH, WRONGPASS};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::acl::{self, Denial, Dialect, SortOption, Unclear, Use, User, Visitor};
+use crate::acl::{Denial, Dialect, SortOption, Unclear, Use, User, Visitor};
 use crate::command::databases::{Database, for_each_database};
 use crate::command::keys::{SortPattern, for_each_channel, for_each_key, sort_pattern};
 use crate::command::syntax::rejection;
@@ -232,18 +237,6 @@ impl Policy {
     /// Which of the users that ever had this name it is.
     pub fn incarnation(&self, name: &[u8]) -> Option<Incarnation> {
         self.users.get(name).map(|account| account.incarnation)
-    }
-
-    /// The user that a new session is logged in as without a password: `default`, if it is on and `nopass`.
-    pub fn anonymous(&self) -> Option<&Arc<User>> {
-        self.user(b"default").filter(|user| user.is_enabled() && user.is_nopass())
-    }
-
-    /// The user, if name and password are right and the user is on. An unknown user, a wrong password and a disabled
-    /// user cost the same work.
-    pub fn login(&self, name: &[u8], password: &[u8]) -> Option<&Arc<User>> {
-        let user = self.user(name);
-        if acl::verify(user.map(|user| &**user), password) { user } else { None }
     }
 
     /// Judges one request. `scratch` takes the re-encoded request where a renamed command was called.

@@ -16,11 +16,31 @@ pub struct Networks {
 impl Networks {
     /// Whether a client with this address may come. IPv4 addresses that are written as IPv6 ones (`::ffff:…`) count as
     /// IPv4. A client without an address is one of a Unix socket, and counts as 127.0.0.1.
+    ///
+    /// SECURITY: always compares all of them, so that the time does not depend on which of them it is.
     pub fn admit(&self, client: Option<IpAddr>) -> bool {
-        let client = client.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.to_canonical());
-        let is_in = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&client));
-        !is_in(&self.deny) && (self.allow.is_empty() || is_in(&self.allow))
+        let client = address(client);
+        let is_in = |networks: &[IpNet]| count(networks.iter(), client) > 0;
+        !is_in(&self.deny) & (is_in(&self.allow) | self.allow.is_empty())
     }
+
+    /// How many networks there are.
+    pub(super) fn len(&self) -> usize {
+        self.allow.len().saturating_add(self.deny.len())
+    }
+
+    /// In how many of the networks a client is, but for the first `skipped` of them.
+    pub(super) fn count(&self, client: Option<IpAddr>, skipped: usize) -> usize {
+        count(self.allow.iter().chain(&self.deny).skip(skipped), address(client))
+    }
+}
+
+fn address(client: Option<IpAddr>) -> IpAddr {
+    client.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.to_canonical())
+}
+
+fn count<'n>(networks: impl Iterator<Item = &'n IpNet>, client: IpAddr) -> usize {
+    networks.filter(|network| network.contains(&client)).count()
 }
 
 #[cfg(test)]

@@ -293,16 +293,20 @@ fn a_login_needs_the_right_password_of_a_user_who_is_on() {
         ("nobody", "one", false),
         ("", "", false),
     ] {
-        assert_eq!(policy.login(name.as_bytes(), password.as_bytes()).is_some(), ok, "{name}:{password}");
+        assert_eq!(
+            policy.login(Origin::default(), name.as_bytes(), password.as_bytes()).is_some(),
+            ok,
+            "{name}:{password}"
+        );
     }
-    assert!(policy.anonymous().is_none());
+    assert!(policy.anonymous(Origin::default()).is_none());
 }
 
 #[test]
 fn only_an_open_default_user_is_anonymous() {
     for (rules, open) in [("on nopass", true), ("on >p", false), ("off nopass", false), ("on", false)] {
         let policy = policy(Version::V7_0, &[("default", rules)], &[]);
-        assert_eq!(policy.anonymous().is_some(), open, "{rules}");
+        assert_eq!(policy.anonymous(Origin::default()).is_some(), open, "{rules}");
     }
 }
 

@@ -3,6 +3,7 @@
 //! One acceptor a listener, on the main thread, places each client on the worker with the fewest clients. What
 //! happens to the client from then on happens on that worker alone.
 
+mod certificate;
 mod descriptors;
 mod listener;
 mod proxy_header;
@@ -162,7 +163,10 @@ impl Server {
         let places = Places { settings: in_force.clone(), now: Arc::default(), next_id: Arc::default() };
         let acceptors = listeners
             .into_iter()
-            .map(|listener| tokio::task::spawn_local(accept(listener, workers.clone(), places.clone())))
+            .enumerate()
+            .map(|(number, listener)| {
+                tokio::task::spawn_local(accept(number, listener, workers.clone(), places.clone()))
+            })
             .collect();
         Ok(Server { doors, settings: in_force, clients, acceptors, addresses, workers, threads })
     }
@@ -241,7 +245,8 @@ struct Places {
     next_id: Arc<AtomicU64>,
 }
 
-async fn accept(listener: Listener, workers: Arc<Vec<Handle>>, places: Places) {
+/// `number` is that of the listener in the configuration.
+async fn accept(number: usize, listener: Listener, workers: Arc<Vec<Handle>>, places: Places) {
     let mut told: Option<tokio::time::Instant> = None;
     loop {
         let accepted = match listener.accept().await {
@@ -276,6 +281,7 @@ async fn accept(listener: Listener, workers: Arc<Vec<Handle>>, places: Places) {
             tls: listener.tls.clone(),
             door: listener.door.clone(),
             listener: listener.bind.to_string(),
+            number,
             id,
             ticket,
         };

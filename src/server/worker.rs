@@ -15,11 +15,11 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::LocalSet;
 use tokio_rustls::server::TlsStream;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::listener::{Accepted, TlsSlot, tcp, unix};
 use super::trust::Door;
-use super::{Settings, proxy_header};
+use super::{Settings, certificate, proxy_header};
 use crate::audit::{Audit, Level, Record, Verdict};
 use crate::session::{Clients, Draining, Ends, Outbox, Session, SessionId, Shared};
 use crate::upstream::{self, Pool};
@@ -62,6 +62,8 @@ pub(super) struct Arrival {
     pub(super) tls: Option<TlsSlot>,
     pub(super) door: Arc<Door>,
     pub(super) listener: String,
+    /// The number of the listener in the configuration.
+    pub(super) number: usize,
     pub(super) id: SessionId,
     /// Counts the client as long as it lives.
     pub(super) ticket: Ticket,
@@ -169,15 +171,21 @@ impl Worker {
     }
 
     async fn serve(self: Rc<Self>, arrival: Arrival) {
-        let Arrival { accepted, tls, door, listener, id, ticket } = arrival;
+        let Arrival { accepted, tls, door, listener, number, id, ticket } = arrival;
         let counted = ticket;
         // Boxed, as all stages are: a task is as large as the largest future in it, and most clients are idle.
         let served = match accepted {
             Accepted::Tcp(stream, peer) => {
                 let listener = stream.local_addr().map_or(listener, |address| address.to_string());
-                let (address, fd) = (Some(peer.ip()), stream.as_raw_fd());
-                let local = is_loopback(peer.ip());
-                let ends = Ends { client: peer.to_string(), address, listener, fd, unix: false, local };
+                let ends = Ends {
+                    client: peer.to_string(),
+                    address: Some(peer.ip()),
+                    listener,
+                    listener_number: number,
+                    fd: stream.as_raw_fd(),
+                    local: is_loopback(peer.ip()),
+                    ..Ends::default()
+                };
                 match tcp(stream) {
                     Ok(stream) => Box::pin(self.clone().enter(stream, tls, door, id, ends)).await,
                     Err(error) => Err(error),
@@ -187,8 +195,15 @@ impl Worker {
                 // Redis shows the path of a Unix socket for both ends.
                 let path = format!("{}:0", listener.trim_start_matches("unix:"));
                 let fd = stream.as_raw_fd();
-                let ends =
-                    Ends { client: path.clone(), address: None, listener: path, fd, unix: true, local: true };
+                let ends = Ends {
+                    client: path.clone(),
+                    listener: path,
+                    listener_number: number,
+                    fd,
+                    unix: true,
+                    local: true,
+                    ..Ends::default()
+                };
                 match unix(stream) {
                     Ok(stream) => Box::pin(self.clone().enter(stream, tls, door, id, ends)).await,
                     Err(error) => Err(error),
@@ -235,6 +250,14 @@ impl Worker {
         match tls {
             Some(tls) => {
                 let stream = self.handshake(stream, &tls).await?;
+                let (_, connection) = stream.get_ref();
+                if let Some(leaf) = connection.peer_certificates().and_then(<[_]>::first) {
+                    // SECURITY: a certificate that only the library for TLS can read may say something else than was
+                    // verified.
+                    let read = certificate::read(leaf).map_err(std::io::Error::other)?;
+                    ends.certificate_text = Some(read.to_string().into());
+                    ends.certificate = Some(Arc::new(read));
+                }
                 Box::pin(self.admit(stream, id, ends, protected.then_some(Protected::Encrypted))).await
             }
             None => Box::pin(self.admit(stream, id, ends, protected.then_some(Protected::Plain))).await,
@@ -268,10 +291,25 @@ impl Worker {
             stream.write_all(text).await?;
             return stream.shutdown().await;
         }
+        let certificate = ends.certificate.clone();
         let session = Box::new(Session::new(stream, id, ends, self.shared.clone()));
         self.sessions.borrow_mut().insert(id, session.outbox().clone());
-        let _listed = Listed { worker: self, id };
-        session.run().await;
+        let _listed = Listed { worker: self.clone(), id };
+        let Some(certificate) = certificate else {
+            session.run().await;
+            return Ok(());
+        };
+        // Boxed: most clients show no certificate, and shall not cost what those do.
+        let mut session = Box::pin(session.run());
+        tokio::select! {
+            () = &mut session => return Ok(()),
+            () = Box::pin(certificate::expiry(&certificate)) => {}
+        }
+        info!(%certificate, "the certificate of a client has expired: its session ends");
+        if let Some(client) = self.shared.clients.get(id.0) {
+            client.kill();
+        }
+        session.await;
         Ok(())
     }
 

@@ -183,6 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "no session and no link here")]
     async fn a_share_that_is_given_back_goes_to_who_waits() {
         let accounts = Accounts::default();
         let (place, _) = accounts.enter(b"app");

@@ -13,7 +13,7 @@ use super::replies::NOT_SENT;
 use super::state::State;
 use crate::acl::LogReason;
 use crate::command::Resolution;
-use crate::policy::{Policy, Reason, Version, WRONGPASS};
+use crate::policy::{Policy, Proof, Reason, Version, WRONGPASS};
 use crate::resp::{Protocol, Request, RequestBuf, encode, integer};
 
 /// A client is closed after so many failed logins, with the answer to the last one.
@@ -134,7 +134,7 @@ fn login(
         return Err(WRONGPASS);
     }
     let command = String::from_utf8_lossy(word).to_ascii_lowercase();
-    let Some(user) = policy.login(name, password) else {
+    let Some(user) = policy.login(state.origin(), name, password) else {
         state.note(LogReason::Auth, word, name, &command);
         state.record_failed_login(name, command.as_bytes());
         state.failed_logins = state.failed_logins.saturating_add(1);
@@ -147,7 +147,7 @@ fn login(
         state.record_failed_login(name, command.as_bytes());
         return Err(FULL);
     }
-    state.become_user(policy, Some(user));
+    state.become_user(policy, Some(user), Proof::Password);
     Ok(())
 }
 

@@ -73,7 +73,8 @@ impl<S> Session<S> {
         // A session that is closing already owes its last reply, also to who has deleted their own user.
         let stale = !self.closing && self.state.generation != policy.generation();
         if stale && !self.state.refresh(&policy) {
-            debug!(client = self.state.ends.client, "the session's user is gone");
+            let client = self.state.ends.client.as_str();
+            debug!(client, "the session's user is gone, or may not log in like that any more");
             self.state.record_ended("revoked");
             self.abandon();
         }

@@ -184,11 +184,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub fn new(stream: S, id: SessionId, ends: Ends, shared: Rc<Shared>) -> Self {
         let seat = shared.clients.enter(id, ends.clone());
         let policy = shared.live.load();
-        let mut state = State::new(id, ends, &policy);
+        let mut state = State::of_nobody(id, ends, &policy);
         state.recorder = Recorder::new(&shared.audit);
         state.record_life(Verdict::Connected);
+        state.begin(&policy);
         let closing = !state.count_in(shared.clients.accounts(), &policy);
         drop(policy);
+        handle::log_notes(&mut state, &shared);
         let limits = shared.clients.limits();
         let outbox = Rc::new(Outbox::new(limits));
         if closing {

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tracing::info;
+
 use super::accounts::{Accounts, Place, Share};
 use super::card::{Card, Moment};
 use super::pause::Hold;
@@ -16,7 +18,9 @@ use super::transaction;
 use crate::acl::{Event, LogContext, LogReason, User};
 use crate::audit::{Record, Verdict as Recorded};
 use crate::command::CommandId;
-use crate::policy::{Caps, Facts, Incarnation, Judged, Policy, Verdict};
+use crate::policy::{
+    Beginning, Caps, Certificate, Facts, Incarnation, Judged, Origin, Policy, Proof, Verdict,
+};
 use crate::resp::{Protocol, RequestBuf};
 use crate::upstream::{LinkKey, Standing};
 
@@ -31,8 +35,14 @@ pub struct Ends {
     pub client: String,
     /// The client's address; none for a Unix socket.
     pub address: Option<IpAddr>,
+    /// The certificate that it has shown, verified.
+    pub certificate: Option<Arc<Certificate>>,
+    /// The same as logs show it.
+    pub certificate_text: Option<Arc<str>>,
     /// The address that it has connected to.
     pub listener: String,
+    /// The number of the listener in the configuration.
+    pub listener_number: usize,
     /// Number of its socket.
     pub fd: i32,
     /// It came by a Unix socket.
@@ -62,6 +72,8 @@ pub struct State {
     pub place: Option<Place>,
     /// Logins that failed.
     pub failed_logins: usize,
+    /// What it has become this user by.
+    pub proof: Proof,
     /// The generation of the policy that `user` was taken from.
     pub generation: u64,
     /// Database.
@@ -112,10 +124,14 @@ impl Ends {
         Record {
             peer: Some(&self.client),
             listener: Some(&self.listener),
+            certificate: self.certificate_text.as_deref(),
             ..Record::of_all(verdict, generation)
         }
     }
 }
+
+/// What the audit stream calls a login by certificate, in the place of a command.
+const CERTIFICATE: &[u8] = b"certificate";
 
 /// CLIENT REPLY: which replies the client wants. Messages of subscriptions come in any case, as in Redis.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -173,9 +189,15 @@ impl Transaction {
 }
 
 impl State {
-    /// A new session under `policy`: logged in only if the default user needs no password.
+    /// A new session under `policy`: logged in only by its certificate, or if the default user needs no password.
     pub fn new(id: SessionId, ends: Ends, policy: &Policy) -> Self {
-        let mut state = State {
+        let mut state = State::of_nobody(id, ends, policy);
+        state.begin(policy);
+        state
+    }
+
+    pub(super) fn of_nobody(id: SessionId, ends: Ends, policy: &Policy) -> Self {
+        State {
             id,
             ends,
             user: None,
@@ -185,6 +207,7 @@ impl State {
             accounts: None,
             place: None,
             failed_logins: 0,
+            proof: Proof::default(),
             generation: policy.generation(),
             db: 0,
             protocol: Protocol::Resp2,
@@ -206,13 +229,45 @@ impl State {
             since: Instant::now(),
             notes: Vec::new(),
             recorder: Recorder::default(),
-        };
-        state.become_user(policy, policy.anonymous());
-        state
+        }
+    }
+
+    /// Where the client comes from, as far as logins depend on it.
+    pub fn origin(&self) -> Origin<'_> {
+        Origin {
+            address: self.ends.address,
+            listener: self.ends.listener_number,
+            certificate: self.ends.certificate.as_deref(),
+        }
+    }
+
+    /// Makes the session that of whom a new one begins as.
+    pub(super) fn begin(&mut self, policy: &Policy) {
+        match policy.begin(self.origin()) {
+            Beginning::As(user, proof) => {
+                let name = user.name();
+                // SECURITY: a certificate is a login like any other: recorded, and counted.
+                let recorded = proof != Proof::Certificate || self.record_login(name, CERTIFICATE);
+                if recorded && self.enter(policy, name) {
+                    self.become_user(policy, Some(user), proof);
+                } else {
+                    self.become_user(policy, None, Proof::Nothing);
+                }
+            }
+            Beginning::Nobody => self.become_user(policy, None, Proof::Nothing),
+            Beginning::Refused { name, why } => {
+                self.become_user(policy, None, Proof::Nothing);
+                let certificate = self.ends.certificate_text.clone().unwrap_or_default();
+                self.record_failed_login(name.as_bytes(), CERTIFICATE);
+                self.note(LogReason::TlsCert, certificate.as_bytes(), name.as_bytes(), "NULL");
+                info!(client = self.ends.client, %certificate, why, "the certificate is no login");
+            }
+        }
     }
 
     /// Makes the session that of `user`, or of nobody.
-    pub fn become_user(&mut self, policy: &Policy, user: Option<&Arc<User>>) {
+    pub fn become_user(&mut self, policy: &Policy, user: Option<&Arc<User>>, proof: Proof) {
+        self.proof = proof;
         self.incarnation = user.and_then(|user| policy.incarnation(user.name()));
         self.user = user.cloned();
         self.fence = user.filter(|user| policy.fences(user)).cloned();
@@ -282,14 +337,16 @@ impl State {
     }
 
     /// Takes the session's user from a newer policy, by which its subscriptions are then to be judged again. False if
-    /// the user is gone, be it that another one has the name now, or may not hear any more what the session hears of
-    /// everybody (MONITOR, CLIENT TRACKING BCAST, PSYNC): the session must end, as after ACL DELUSER and ACL LOAD.
+    /// the user is gone, be it that another one has the name now, or may not log in from there or by what it did any more,
+    /// or not hear what the session hears of everybody (MONITOR, CLIENT TRACKING BCAST, PSYNC): the session must end, as
+    /// after ACL DELUSER and ACL LOAD.
     #[must_use]
     pub fn refresh(&mut self, policy: &Policy) -> bool {
         self.generation = policy.generation();
         self.subscriptions.judge_again();
         let Some(user) = &self.user else { return true };
-        if policy.incarnation(user.name()) != self.incarnation {
+        let is_same = policy.incarnation(user.name()) == self.incarnation;
+        if !is_same || !policy.may_stay(self.origin(), user.name(), self.proof) {
             return false;
         }
         self.user = policy.user(user.name()).cloned();
@@ -385,8 +442,9 @@ impl State {
 
     /// A copy to try commands on: with all that they are judged by, and that they may change.
     pub(super) fn rehearsal(&self, policy: &Policy) -> State {
-        let mut copy = State::new(self.id, self.ends.clone(), policy);
+        let mut copy = State::of_nobody(self.id, self.ends.clone(), policy);
         copy.user = self.user.clone();
+        copy.proof = self.proof;
         copy.incarnation = self.incarnation;
         copy.failed_logins = self.failed_logins;
         copy.generation = self.generation;
@@ -401,8 +459,7 @@ impl State {
 
     /// RESET: back to how a new session begins. The library's name stays, as in Redis.
     pub fn reset(&mut self, policy: &Policy) {
-        let anonymous = policy.anonymous().filter(|user| self.enter(policy, user.name()));
-        self.become_user(policy, anonymous);
+        self.begin(policy);
         self.db = 0;
         self.protocol = Protocol::Resp2;
         self.name.clear();

@@ -3,6 +3,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::policy::Origin;
 
 struct Folder(PathBuf);
 
@@ -125,7 +126,7 @@ fn load_takes_the_file_or_nothing_and_keeps_those_who_stay() {
     users.load().unwrap();
     assert_eq!(line(&users, "guest"), None);
     assert_eq!(users.live().load().incarnation(b"app"), first);
-    assert!(users.live().load().login(b"app", b"pw").is_some());
+    assert!(users.live().load().login(Origin::default(), b"app", b"pw").is_some());
     folder.write("user app on >pw ~* &* +@all\n");
     assert!(users.load().unwrap_err().contains("no line for `default`"));
 }
@@ -168,7 +169,8 @@ fn requirepass_is_the_only_password_of_the_default_user() {
     let users = users(None);
     users.set_user(b"default", &[b"on", b">old", b"~*", b"+@all"]).unwrap();
     users.set_requirepass(b"new");
-    let login = |password: &[u8]| users.live().load().login(b"default", password).is_some();
+    let login =
+        |password: &[u8]| users.live().load().login(Origin::default(), b"default", password).is_some();
     assert!(login(b"new") && !login(b"old") && !login(b""));
     users.set_requirepass(b"");
     assert!(login(b"anything"));

@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use redkeep::acl::{self, Defaults, Dialect, Glob, Unclear, Use, User};
 use redkeep::command::keys::{affinity, blocks, for_each_channel, for_each_key};
 use redkeep::command::{Affinity, CommandTable, Resolution, Spec, flag};
-use redkeep::policy::{Facts, Gates, Judged, Policy, Rename, Verdict};
+use redkeep::policy::{Facts, Gates, Judged, Policy, Proof, Rename, Verdict};
 use redkeep::resp::{Limits, ReplyError, ReplyFrame, ReplyScanner, Request, RequestBuf, Scanned, Scanner};
 use redkeep::session::{Action, Ends, Route, SessionId, State, step};
 
@@ -189,7 +189,7 @@ pub fn session(data: &[u8]) {
     let Some(([first, second], requests)) = data.split_first_chunk() else { return };
     let mut state = State::new(SessionId(1), Ends::default(), &POLICY);
     let name = USERS[usize::from(*first) % USERS.len()].0;
-    state.become_user(&POLICY, POLICY.user(name.as_bytes()));
+    state.become_user(&POLICY, POLICY.user(name.as_bytes()), Proof::Password);
     for (number, line) in requests.split(|byte| *byte == b'\n').take(64).enumerate() {
         let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
         let (request, mut scratch) = (RequestBuf::from_args(&words), RequestBuf::default());

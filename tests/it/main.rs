@@ -6,6 +6,7 @@
 //! - `acl_oracle`: random rules, each decision compared with `ACL DRYRUN`
 //! - `acl_text`: random rules, each line compared with `ACL LIST` and `ACL GETUSER`
 //! - `audit`: what is recorded, where it goes, and what happens when it cannot be written; lines of the log
+//! - `break_in`: how an open Redis is taken over, and that it is not through the proxy
 //! - `bypass`: hundreds of ways around the rules, each judged by its effect
 //! - `check`: `redkeep check` on broken configurations
 //! - `clients`: redis-cli, redis-benchmark, redis-py, Celery, RQ, the crates `redis` (0.24 and newest) and `fred`
@@ -19,6 +20,8 @@
 //! - `explain`: `redkeep explain`, its suggestions tried on a real Redis
 //! - `failure`: upstream killed, restarted, hung
 //! - `faults`: the fault matrix
+//! - `hardening`: docs/HARDENING.md, run from top to bottom
+//! - `identity`: certificates as logins
 //! - `fence`: users with a key fence, who see and change no key outside their patterns
 //! - `gates`: `commands.deny`, `commands.bounds`, and the guards of DEBUG, MODULE and CONFIG SET
 //! - `large_values`: 512 MiB, a million arguments: bounded memory, nobody stalled
@@ -40,6 +43,7 @@
 //! - `tls`: handshakes and client certificates
 //! - `tls_options`: versions, suites, names, revocation, tickets; TLS to the upstream
 //! - `transactions`: MULTI, WATCH and blocking commands on leased links
+//! - `user_networks`: `allow_from` and `deny_from` of users
 //! - `watch`: files that change are read again by themselves
 #![allow(
     clippy::unwrap_used,
@@ -57,6 +61,7 @@ mod acl_errors;
 mod acl_oracle;
 mod acl_text;
 mod audit;
+mod break_in;
 mod bypass;
 mod check;
 mod client_commands;
@@ -73,6 +78,8 @@ mod failure;
 mod faults;
 mod fence;
 mod gates;
+mod hardening;
+mod identity;
 mod large_values;
 mod leak;
 mod leases;
@@ -98,5 +105,6 @@ mod tls;
 mod tls_options;
 mod tracking;
 mod transactions;
+mod user_networks;
 mod waiting;
 mod watch;

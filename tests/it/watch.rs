@@ -168,6 +168,7 @@ impl Drop for Load {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "figures of the run")]
 fn show(what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let at = |part: usize| times[(times.len() * part / 100).min(times.len() - 1)];
@@ -207,6 +208,7 @@ fn broken_files_are_refused_and_nothing_else_happens() {
     break_files("", rounds("BROKEN_FILES", 160) / 4, false);
 }
 
+#[expect(clippy::print_stdout, reason = "the seed, to run it again")]
 fn break_files(more: &str, count: usize, signal: bool) {
     let (proxy, mut mount) = mounted(Redis::shared(), USERS, more);
     let (mut admin, mut app) = (proxy.plain().login("admin", "secret"), proxy.tls().login("app", "secret"));

@@ -6,7 +6,7 @@ use crate::session::state::{Ends, SessionId};
 fn state(rules: &str) -> State {
     let policy = policy(Version::NEWEST, &[("app", rules)], &[]);
     let mut state = State::new(SessionId(7), Ends::default(), &policy);
-    state.become_user(&policy, policy.user(b"app"));
+    state.become_user(&policy, policy.user(b"app"), crate::policy::Proof::Password);
     state
 }
 

@@ -4,8 +4,8 @@ use super::super::pause::Hold;
 use super::super::state::{Ends, SessionId, Transaction};
 use super::super::transaction::sent;
 use super::*;
-use crate::policy::Version;
 use crate::policy::testing::{policy, words};
+use crate::policy::{Proof, Version};
 use crate::resp::Protocol;
 
 const USERS: &[(&str, &str)] = &[
@@ -51,7 +51,7 @@ fn transaction(name: &str) -> Transaction {
 
 fn state(policy: &Policy, user: &str) -> State {
     let mut state = State::new(SessionId(7), Ends::default(), policy);
-    state.become_user(policy, policy.user(user.as_bytes()));
+    state.become_user(policy, policy.user(user.as_bytes()), Proof::Password);
     state
 }
 

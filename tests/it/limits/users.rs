@@ -122,7 +122,9 @@ fn a_user_over_max_leased_waits_and_is_told_and_others_are_not_concerned() {
     three.send(&["BLPOP", "app:list", "0"]);
     assert_eq!(one.ask("DISCARD"), "+OK\r\n");
     for value in ["a", "b"] {
-        wait_for("who takes it", || (admin.ask(&format!("RPUSH app:list {value}")) != "").then_some(()));
+        wait_for("who takes it", || {
+            (!admin.ask(&format!("RPUSH app:list {value}")).is_empty()).then_some(())
+        });
     }
     assert_eq!(text(&two.read_reply()), "*2\r\n$8\r\napp:list\r\n$1\r\na\r\n");
     assert_eq!(text(&three.read_reply()), "*2\r\n$8\r\napp:list\r\n$1\r\nb\r\n");

@@ -3,6 +3,7 @@
 pub mod certs;
 pub mod chaos;
 pub mod client;
+pub mod client_ca;
 pub mod invocation;
 pub mod proxy;
 pub mod random;
