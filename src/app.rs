@@ -14,7 +14,7 @@ use crate::config::{Plan, Problems, Snapshot};
 use crate::logging;
 use crate::renewal::{Renewal, Verified};
 use crate::server::{self, Bind, Server, StartError};
-use crate::upstream::{self, Backoff, Probe, probe};
+use crate::upstream::{self, Backoff, Mirrors, Probe, probe};
 use crate::users::{Fitting, Unchanged, Users};
 use crate::watch::{Change, Watch};
 
@@ -30,6 +30,7 @@ pub struct App {
     plan: Plan,
     users: Arc<Users>,
     audit: Arc<Audit>,
+    mirrors: Arc<Mirrors>,
     server: Server,
     on_up: Arc<Notify>,
     probed: Option<Probe>,
@@ -65,11 +66,20 @@ impl App {
         };
         let users = Arc::new(Users::new(plan.users.clone(), probed.as_ref().map(fitting)));
         let on_up = Arc::new(Notify::new());
-        let server = Server::start(&plan.server, &users, &audit, &on_up)?;
-        users.on_change(server.waker());
+        let mirrors = Mirrors::new();
+        if probed.is_some() {
+            let policy = users.live().load().clone();
+            mirrors.prepare(&plan.server.upstream, &policy).await;
+        }
+        let server = Server::start(&plan.server, &users, &audit, &mirrors, &on_up)?;
+        let (wake, mirrored, live) = (server.waker(), mirrors.clone(), users.live().clone());
+        users.on_change(move || {
+            mirrored.refresh(&live.load());
+            wake();
+        });
         let watch = Watch::new(path, &plan);
-        let app =
-            App { path: path.to_owned(), plan, users, audit, server, on_up, probed, watch, renewal: None };
+        let path = path.to_owned();
+        let app = App { path, plan, users, audit, mirrors, server, on_up, probed, watch, renewal: None };
         app.announce();
         app.warn_of_misnamed();
         app.warn_of_unknown_names();
@@ -113,6 +123,7 @@ impl App {
                 change = self.watch.changed() => self.take(change),
                 verified = Renewal::verified(&mut self.renewal) => self.renew(verified),
                 () = &mut stop => return Ok(()),
+                () = self.mirrors.changed() => self.tidy(),
                 probed = next_probe(self.probed.is_none(), &self.on_up, &self.plan.server.upstream) => {
                     self.fit(probed);
                 }
@@ -124,6 +135,7 @@ impl App {
     pub async fn drain(self) -> Ended {
         info!("draining");
         let in_order = self.server.drain(self.plan.shutdown_timeout).await;
+        self.mirrors.delete_all(&self.plan.server.upstream).await;
         self.audit.flush(LAST_RECORDS);
         if in_order { Ended::InOrder } else { Ended::CutOff }
     }
@@ -211,15 +223,27 @@ impl App {
 
     /// Takes what the upstream says of itself into the policy.
     fn fit(&mut self, probed: Probe) {
+        // Perhaps it was not there the last time.
+        self.tidy();
         let known = self.probed.as_ref();
         if known.is_some_and(|known| known.facts == probed.facts && known.commands == probed.commands) {
             return;
         }
         info!(upstream = %self.plan.server.upstream.address, version = probed.version_text, "upstream reached");
         self.users.fit(fitting(&probed));
-        self.probed = Some(probed);
+        if self.probed.replace(probed).is_none() {
+            let policy = self.users.live().load().clone();
+            let (mirrors, upstream) = (self.mirrors.clone(), self.plan.server.upstream.clone());
+            tokio::task::spawn_local(async move { mirrors.prepare(&upstream, &policy).await });
+        }
         self.warn_of_misnamed();
         self.warn_of_unknown_names();
+    }
+
+    /// Deletes mirrored users that nobody needs any more.
+    fn tidy(&self) {
+        let (mirrors, upstream) = (self.mirrors.clone(), self.plan.server.upstream.clone());
+        tokio::task::spawn_local(async move { mirrors.tidy(&upstream).await });
     }
 
     /// Rules may name commands of modules, which nobody knows before the upstream was asked.

@@ -17,7 +17,7 @@ use crate::acl::explain::{Finding, Said, Used, is_printable};
 use crate::acl::{SortOption, User};
 use crate::command::{Access, Affinity, Fence, Spec, View};
 use crate::config::{Plan, nearest_name};
-use crate::policy::{Enabled, Exceeded, Explanation, Naming, Policy, Reason, Version};
+use crate::policy::{Enabled, Exceeded, Explanation, Naming, Policy, Reason, ScriptDenial, Version};
 use crate::resp::{Request, RequestBuf};
 
 /// As for all faults of usage and configuration.
@@ -195,7 +195,7 @@ impl Page<'_> {
         }
         let text = match (self.explanation.gate, self.explanation.denied) {
             (Some(gate), _) => self.gate(gate),
-            (None, Some(reason @ (Reason::Broadcast | Reason::Script))) => self.gate(reason),
+            (None, Some(reason @ (Reason::Broadcast | Reason::Script(_)))) => self.gate(reason),
             (None, Some(reason @ (Reason::Fenced(_) | Reason::FencedChannel(_)))) => self.gate(reason),
             (None, None) => return self.fence(out),
             _ => None,
@@ -261,8 +261,25 @@ impl Page<'_> {
                 "argument {index} is a channel that tells of a key outside the user's patterns, and the user has a key \
                  fence (`fence` in `acl` or `users`)"
             ),
-            Reason::Script => {
-                "what a script calls cannot be judged, so only users with +@all ~* &* run scripts".to_owned()
+            Reason::Script(ScriptDenial::WritesFunctions) => {
+                "what is loaded runs later as whoever calls it; `scripts.function_writers` in the configuration names \
+                 those who may load it all the same"
+                    .to_owned()
+            }
+            Reason::Script(ScriptDenial::Untrusted) => {
+                "`scripts.mode` is `trusted`, and the script or function is not listed".to_owned()
+            }
+            Reason::Script(ScriptDenial::NoMirror) => {
+                "the upstream is older than 6.0 and has no users, as one of whom the script could run".to_owned()
+            }
+            Reason::Script(ScriptDenial::Fenced) => {
+                "what a script tells cannot be filtered, and the user has a key fence (`fence` in `acl` or `users`)"
+                    .to_owned()
+            }
+            Reason::Script(ScriptDenial::Denied) => {
+                "what a script calls cannot be judged, so only users with +@all ~* &* run scripts while `scripts.mode` \
+                 is `deny`"
+                    .to_owned()
             }
             Reason::Unavailable(spec) => {
                 format!("`{}` is refused to everyone: links to the upstream are shared", spec.name)

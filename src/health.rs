@@ -57,7 +57,7 @@ async fn check(plan: &Plan) -> Result<(), String> {
         asked.map_err(|error| format!("listener {}: {error}", listener.bind))?;
     }
     let upstream = &plan.server.upstream;
-    match dial(upstream, LinkKey::default(), false).await {
+    match dial(upstream, LinkKey::default(), false, None).await {
         Ok(_) => Ok(()),
         Err(error) => Err(format!("upstream {}: {error}", upstream.address)),
     }

@@ -40,8 +40,10 @@ impl Renewal {
             if let Some(pause) = pause {
                 tokio::time::sleep(pause.next_delay()).await;
             }
-            let Err(error) = dial(new, LinkKey::default(), false).await else { return Verified(new.clone()) };
-            if dial(old, LinkKey::default(), false).await.is_err() {
+            let Err(error) = dial(new, LinkKey::default(), false, None).await else {
+                return Verified(new.clone());
+            };
+            if dial(old, LinkKey::default(), false, None).await.is_err() {
                 return Verified(new.clone());
             }
             pause.get_or_insert_with(Backoff::new);

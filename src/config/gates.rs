@@ -152,9 +152,8 @@ pub(super) fn compile(config: &Config, table: &CommandTable, problems: &mut Prob
     denied.ok()?;
     let gates = renamed?.with_denied(&deny, table).ok()?;
     let protected = settings.protected_configs.iter().map(|name| name.value.as_str());
-    Some(
-        gates.with_switches(settings.switches).with_protected_configs(protected).with_bounds(settings.bounds),
-    )
+    let gates = gates.with_switches(settings.switches).with_protected_configs(protected);
+    Some(gates.with_bounds(settings.bounds).with_scripts(config.scripts.clone()))
 }
 
 /// The names of `upstream.renamed_commands`, which the upstream has accepted, so the same holds for them as for ours.

@@ -19,6 +19,7 @@ mod plan;
 mod problems;
 mod read;
 mod reload;
+mod scripts;
 mod secrets;
 mod sections;
 mod settings;

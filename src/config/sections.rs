@@ -27,6 +27,7 @@ pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -
         let upstream = upstream.and_then(|entry| reader.section(entry, self::upstream).flatten());
         let access = access::access(reader, top);
         let (rename, gates) = gates::gates(reader, top);
+        let scripts = super::scripts::scripts(reader, top);
         let workers = reader.number(top, "workers", cores(), 1..=MAX_WORKERS);
         let limits = limits::limits(reader, top);
         let log = log(reader, top);
@@ -49,6 +50,7 @@ pub(super) fn config(reader: &mut Reader, root: &Node, file: &std::path::Path) -
             fence: access.fence,
             rename,
             gates,
+            scripts,
             workers,
             limits,
             log,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::audit::Audit;
 use super::problems::{Located, Position};
 use super::reload::Reload;
-use crate::policy::{Bounds, Caps, Conditions, Identity, Networks, Switches};
+use crate::policy::{Bounds, Caps, Conditions, Identity, Networks, Scripts, Switches};
 use crate::server::Bind;
 use crate::server::tls::{AuthClients, Authorities, Offer, TlsSettings};
 use crate::session;
@@ -42,6 +42,8 @@ pub struct Config {
     pub rename: Vec<Rename>,
     /// The rest of `commands`, and the `enable_…` keys.
     pub gates: GateSettings,
+    /// `scripts`: what scripts of restricted users may do.
+    pub scripts: Scripts,
     /// `workers`, 1 to 1024; default the number of cores.
     pub workers: usize,
     /// `limits`.

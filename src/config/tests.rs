@@ -374,6 +374,8 @@ fn every_mapping_refuses_an_unknown_key() {
         "  zzz: 1",
         "  per_user:",
         "    zzz: 1",
+        "scripts:",
+        "  zzz: 1",
         "log:",
         "  zzz: 1",
         "audit:",

@@ -221,7 +221,7 @@ fn asks_rules(reason: Reason<'_>) -> bool {
         Reason::Channel(_) | Reason::Command(_) | Reason::Database(_) | Reason::Key(_) => true,
         Reason::SortPattern(_) | Reason::Syntax(..) => true,
         Reason::Bound(_) | Reason::CredentialConfig | Reason::ProtectedConfig(_) => true,
-        Reason::Broadcast | Reason::Script | Reason::Unavailable(_) => true,
+        Reason::Broadcast | Reason::Script(_) | Reason::Unavailable(_) => true,
         Reason::Fenced(_) | Reason::FencedChannel(_) => true,
         Reason::Arity(_) | Reason::CrossProtocol | Reason::ProtectedCommand(_) => false,
         Reason::Unauthenticated(_) | Reason::UnknownCommand | Reason::UnknownSubcommand(_) => false,

@@ -14,8 +14,9 @@ pub use bounds::{Bounds, Exceeded};
 pub(super) use deny::Marks;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::Reason;
+use super::{Reason, Scripts};
 use crate::command::keys::is_word;
 use crate::command::{Affinity, CommandTable, Guard, Spec};
 use crate::resp::Request;
@@ -91,6 +92,8 @@ pub struct Gates {
     /// Parameters that are protected beside Redis' own.
     protected: Vec<Box<[u8]>>,
     bounds: Bounds,
+    /// What scripts of restricted users may do.
+    scripts: Arc<Scripts>,
 }
 
 /// What a command's name means after renaming.
@@ -230,6 +233,22 @@ impl Gates {
         *self == Gates { originals: names.0, hidden: names.1, ..other.clone() }
     }
 
+    /// The same gates with other rules for scripts.
+    #[must_use]
+    pub fn with_scripts(self, scripts: Scripts) -> Gates {
+        Gates { scripts: Arc::new(scripts), ..self }
+    }
+
+    /// The rules for scripts of restricted users.
+    pub fn scripts(&self) -> &Scripts {
+        &self.scripts
+    }
+
+    /// The original names that clients no longer see.
+    pub(super) fn hidden(&self) -> impl Iterator<Item = &[u8]> {
+        self.hidden.iter().map(|name| &**name)
+    }
+
     /// What clients call the renamed command `original`, in any case; `None` if it is disabled.
     pub(super) fn alias_of(&self, original: &[u8]) -> Option<&[u8]> {
         let known = self.originals.iter().find(|(_, known)| known.as_bytes().eq_ignore_ascii_case(original));
@@ -282,8 +301,6 @@ impl Gates {
                     }
                 }
             }
-            Guard::HarmlessScript => {}
-            _ if spec.scripting && !all_powerful => return Some(Reason::Script),
             _ => {}
         }
         (spec.affinity == Affinity::Unavailable).then_some(Reason::Unavailable(spec))

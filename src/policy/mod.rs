@@ -18,6 +18,7 @@ mod live;
 mod login;
 mod networks;
 mod pattern;
+mod scripts;
 #[cfg(test)]
 pub(crate) mod testing;
 mod verdict;
@@ -34,6 +35,7 @@ pub use identity::{Certificate, Identity, Mapping, MappingError, NameKind, Unmap
 pub use live::Live;
 pub use login::{Beginning, Origin, Proof};
 pub use networks::Networks;
+pub use scripts::{ScriptDenial, ScriptMode, Scripts, sha_of_hex};
 pub use verdict::{Judged, Reason, Verdict};
 pub use version::Version;
 pub use wording::{NOAUTH, WRONGPASS};
@@ -45,10 +47,11 @@ use crate::acl::{Denial, Dialect, SortOption, Unclear, Use, User, Visitor};
 use crate::command::databases::{Database, for_each_database};
 use crate::command::keys::{SortPattern, for_each_channel, for_each_key, sort_pattern};
 use crate::command::syntax::rejection;
-use crate::command::{CommandTable, Fence, Resolution, Spec, flag};
+use crate::command::{CommandTable, Fence, Guard, Resolution, Spec, flag};
 use crate::resp::{Request, RequestBuf};
 
 use gate::{Marks, Named};
+use scripts::RunsAs;
 
 /// What a session knows about itself when it asks for a verdict.
 #[derive(Clone, Copy)]
@@ -367,6 +370,22 @@ impl Policy {
             return Verdict::Deny(reason);
         }
         let all_powerful = facts.user.is_some_and(User::is_all_powerful);
+        let runs_as = match facts.user {
+            Some(user) if spec.scripting && !all_powerful && spec.guard != Guard::HarmlessScript => {
+                self.gates.scripts().judge(user, spec, request, self.can_mirror(), self.fences(user))
+            }
+            _ => Ok(RunsAs::Redkeep),
+        };
+        let runs_as = match runs_as {
+            Ok(runs_as) => runs_as,
+            Err(denial) => {
+                return Verdict::Deny(match rejection(spec, request) {
+                    // A script that would not even start.
+                    Some(rejection) => Reason::Syntax(spec, rejection),
+                    None => Reason::Script(denial),
+                });
+            }
+        };
         // What tracking tells is filtered behind a fence, so it may tell of all keys.
         let filtered = |reason: &Reason<'_>| {
             matches!(reason, Reason::Broadcast) && facts.user.is_some_and(|user| self.fences(user))
@@ -374,11 +393,7 @@ impl Policy {
         if let Some(reason) =
             self.gates.after_acl(spec, request, all_powerful, facts.local).filter(|reason| !filtered(reason))
         {
-            return Verdict::Deny(match (reason, rejection(spec, request)) {
-                // A script that would not even start.
-                (Reason::Script, Some(rejection)) => Reason::Syntax(spec, rejection),
-                (reason, _) => reason,
-            });
+            return Verdict::Deny(reason);
         }
         if self.marks.is_bounded(spec.id)
             && let Some(exceeded) = self.gates.exceeded(spec, request)
@@ -390,7 +405,10 @@ impl Policy {
         {
             return Verdict::Deny(reason);
         }
-        Verdict::Allow(Judged::new(request, spec))
+        Verdict::Allow(match runs_as {
+            RunsAs::Mirror => Judged::mirrored(request, spec),
+            RunsAs::Redkeep => Judged::new(request, spec),
+        })
     }
 
     #[inline]

@@ -158,7 +158,8 @@ fn checks_are_made_in_the_order_of_redis_7() {
             ("app", "SORT_RO other BY x*", "Command"),
             ("app", "PUBLISH other m", "Channel"),
             ("app", "EVAL x 1 other", "Key"),
-            ("app", "EVAL x 1 app:k", "Script"),
+            ("app", "EVAL x 1 app:k", "Allow"),
+            ("app", "FUNCTION LOAD x", "Script"),
             ("all", "CONFIG SET dir /tmp", "ProtectedConfig"),
             ("all", "CONFIG SET masterauth x", "CredentialConfig"),
             ("all", "ASKING", "Unavailable"),
@@ -223,11 +224,11 @@ fn sort_patterns_need_all_keys_and_name_the_option() {
 fn requests_whose_keys_are_in_doubt_are_refused_unless_every_key_is_allowed() {
     let policy = policy(Version::V7_0, USERS, &[]);
     for (line, app, all) in [
-        ("EVAL x -1", "Syntax", "Syntax"),
-        ("EVAL x 01 other", "Key", "Syntax"),
-        ("EVAL x 01 app:k", "Syntax", "Syntax"),
-        ("EVALSHA x -1", "Key", "Script"),
-        ("FCALL x -1", "Key", "Script"),
+        ("EVAL x -1", "Syntax", "Allow"),
+        ("EVAL x 01 other", "Key", "Allow"),
+        ("EVAL x 01 app:k", "Syntax", "Allow"),
+        ("EVALSHA x -1", "Key", "Allow"),
+        ("FCALL x -1", "Key", "Allow"),
         ("SINTERCARD 2 app:k", "Syntax", "Allow"),
         ("ZUNIONSTORE other 0 other", "Syntax", "Allow"),
         ("ZUNIONSTORE app:d 99999999999999999999 app:k", "Syntax", "Allow"),

@@ -1,5 +1,6 @@
 //! What the policy says of one command: [`Verdict`], the permit [`Judged`], and the [`Reason`] of a refusal.
 
+use super::ScriptDenial;
 use super::gate::Exceeded;
 use crate::command::Spec;
 use crate::command::syntax::Rejection;
@@ -24,6 +25,7 @@ pub enum Verdict<'a> {
 pub struct Judged<'a> {
     request: Request<'a>,
     spec: &'a Spec,
+    mirrored: bool,
 }
 
 impl std::fmt::Debug for Judged<'_> {
@@ -35,7 +37,18 @@ impl std::fmt::Debug for Judged<'_> {
 
 impl<'a> Judged<'a> {
     pub(super) fn new(request: Request<'a>, spec: &'a Spec) -> Self {
-        Judged { request, spec }
+        Judged { request, spec, mirrored: false }
+    }
+
+    /// The same for a command that may run as the mirror of the session's user alone.
+    pub(super) fn mirrored(request: Request<'a>, spec: &'a Spec) -> Self {
+        Judged { request, spec, mirrored: true }
+    }
+
+    /// Whether only a link that is logged in as the mirror of the session's user may carry it: it runs code of a user
+    /// who is not all-powerful.
+    pub fn is_mirrored(&self) -> bool {
+        self.mirrored
     }
 
     /// What the command is.
@@ -85,7 +98,7 @@ pub enum Reason<'a> {
     /// argument it is.
     ProtectedConfig(usize),
     /// A script or function of a user who is not all-powerful: what it calls could not be judged.
-    Script,
+    Script(ScriptDenial),
     /// SORT with a BY or GET that could reach keys outside the user's patterns; the option's name.
     SortPattern(&'static str),
     /// Redis' own parser would reject the request, and it is not sent since its keys cannot be told.

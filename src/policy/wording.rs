@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::gate::Exceeded;
-use super::{Reason, Version};
+use super::{Reason, ScriptDenial, Version};
 use crate::command::Spec;
 use crate::command::syntax::Rejection;
 use crate::resp::Request;
@@ -78,9 +78,7 @@ impl Reason<'_> {
             Reason::FencedChannel(_) => b"NOPERM a channel tells of keys outside the user's patterns, which the user's \
                                           key fence (acl.fence) hides"
                 .to_vec(),
-            Reason::Script => b"NOPERM scripts and functions are denied to users with restricted rules, since redkeep \
-                                cannot judge what they call; they need +@all ~* &*"
-                .to_vec(),
+            Reason::Script(denial) => denial.text().as_bytes().to_vec(),
             Reason::SortPattern(option) => {
                 format!("ERR {option} option of SORT denied due to insufficient ACL permissions.").into_bytes()
             }
@@ -94,6 +92,34 @@ impl Reason<'_> {
             }
             Reason::UnknownCommand => unknown_command(version, request),
             Reason::UnknownSubcommand(container) => unknown_subcommand(version, &container.name, request),
+        }
+    }
+}
+
+impl ScriptDenial {
+    /// The error's text.
+    pub fn text(self) -> &'static str {
+        match self {
+            ScriptDenial::Denied => {
+                "NOPERM scripts and functions are denied to users with restricted rules, since redkeep cannot judge \
+                 what they call (scripts.mode: deny); they need +@all ~* &*"
+            }
+            ScriptDenial::Fenced => {
+                "NOPERM scripts and functions are denied to users with a key fence (acl.fence), since nobody can filter \
+                 what they tell; they need ~*"
+            }
+            ScriptDenial::NoMirror => {
+                "NOPERM scripts and functions are denied to users with restricted rules, since the upstream takes no \
+                 user with these rules (scripts.mode: mirror); redkeep's log has the reason"
+            }
+            ScriptDenial::Untrusted => {
+                "NOPERM scripts and functions are denied to users with restricted rules, unless they are listed in \
+                 scripts.trusted_shas or scripts.trusted_functions (scripts.mode: trusted)"
+            }
+            ScriptDenial::WritesFunctions => {
+                "NOPERM functions are loaded and deleted by users with +@all ~* &*, and by those in \
+                 scripts.function_writers, since they run later as whoever calls them"
+            }
         }
     }
 }

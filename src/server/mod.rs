@@ -30,7 +30,7 @@ use tracing::warn;
 
 use crate::audit::Audit;
 use crate::session::{self, SessionId};
-use crate::upstream;
+use crate::upstream::{self, Mirrors};
 use crate::users::Users;
 use listener::{Accepted, Listener};
 use worker::{Arrival, Common, Message, Ticket};
@@ -129,6 +129,7 @@ impl Server {
         settings: &Settings,
         users: &Arc<Users>,
         audit: &Arc<Audit>,
+        mirrors: &Arc<Mirrors>,
         on_up: &Arc<Notify>,
     ) -> Result<Server, StartError> {
         let mut listeners = Vec::new();
@@ -143,6 +144,7 @@ impl Server {
             clients: clients.clone(),
             audit: audit.clone(),
             leases: Arc::new(Semaphore::new(settings.upstream.max_leased)),
+            mirrors: mirrors.clone(),
             on_up: on_up.clone(),
         };
         let mut workers = Vec::new();

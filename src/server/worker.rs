@@ -22,7 +22,7 @@ use super::trust::Door;
 use super::{Settings, certificate, proxy_header};
 use crate::audit::{Audit, Level, Record, Verdict};
 use crate::session::{Clients, Draining, Ends, Outbox, Session, SessionId, Shared};
-use crate::upstream::{self, Pool};
+use crate::upstream::{self, Mirrors, Pool};
 use crate::users::Users;
 
 /// What Redis tells a client whom protected mode refuses, word for word.
@@ -104,6 +104,8 @@ pub(super) struct Common {
     pub(super) audit: Arc<Audit>,
     /// Permits for leased links.
     pub(super) leases: Arc<Semaphore>,
+    /// As whom scripts of restricted users run.
+    pub(super) mirrors: Arc<Mirrors>,
     /// Told whenever a shared link came up.
     pub(super) on_up: Arc<Notify>,
 }
@@ -124,6 +126,7 @@ pub(super) fn run(
                 users,
                 clients: common.clients,
                 audit: common.audit,
+                mirrors: common.mirrors,
                 pool: Pool::new(common.settings.load().upstream.clone(), common.leases, common.on_up),
                 draining: Cell::default(),
                 room: Default::default(),
@@ -145,7 +148,10 @@ impl Worker {
                     let worker = self.clone();
                     tokio::task::spawn_local(async move { worker.serve(arrival).await });
                 }
-                Message::Wake => self.wake_all(),
+                Message::Wake => {
+                    self.shared.pool.end_retired();
+                    self.wake_all();
+                }
                 Message::Upstream(settings) => self.shared.pool.renew(*settings),
                 Message::Drain(patience) => {
                     self.drain(Draining::Kindly, patience).await;

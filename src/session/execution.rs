@@ -93,7 +93,7 @@ impl<S> Session<S> {
             Part::Local(stand_in) => Some(stand_in),
             _ => None,
         });
-        if let Some(lease) = &self.links.lease {
+        if let Some(lease) = self.links.executing() {
             lease.note_standing(set);
         }
         let mut elements = elements(reply).into_iter();
@@ -136,7 +136,7 @@ impl<S> Session<S> {
         let Some(entry) = entry else { return out.extend_from_slice(element) };
         let request = entry.request.as_request();
         match entry.part {
-            Part::Plain => out.extend_from_slice(element),
+            Part::Mirrored | Part::Plain => out.extend_from_slice(element),
             Part::Config => {
                 let own = local::own_values(&self.shared.users, policy, request);
                 local::rewrite_config(element, &own, self.state.protocol, out);

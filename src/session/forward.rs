@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::execution::Execution;
 use super::fence::{FencedReply, KeyFilter};
+use super::mirrored::MirrorView;
 use super::queue::Part;
 use super::replies::Outbox;
 use super::rewrite::{ConfigView, Gathered, Greeting, InfoView, ModuleView, QueueWitness};
@@ -27,6 +28,8 @@ pub(super) struct Way<'s> {
     pub(super) shared: &'s Shared,
     pub(super) outbox: &'s Rc<Outbox>,
     pub(super) witness: &'s Rc<QueueWitness>,
+    /// Where replies on a mirrored link go.
+    pub(super) view: Option<&'s Rc<MirrorView>>,
     /// The buffer of a large request.
     pub(super) whole: Option<&'s Bytes>,
 }
@@ -65,6 +68,8 @@ impl Way<'_> {
         let sink = self.sink(judged, then, policy, state);
         let sent = match then {
             Then::Queued(Part::Local(stand_in)) => link.stand_in(stand_in, sink),
+            // It runs on another link; here its place is kept.
+            Then::Queued(Part::Mirrored) => link.stand_in(StandIn::Nothing, sink),
             _ => link.send(judged, self.whole, sink, expect),
         };
         if sent {
@@ -103,12 +108,17 @@ impl Way<'_> {
                 outbox: self.outbox.clone(),
                 changed: self.shared.pool.on_change().clone(),
             }),
-            _ => self.outbox.clone(),
+            _ => match self.view {
+                Some(view) => view.clone(),
+                None => self.outbox.clone(),
+            },
         }
     }
 
     /// Executes the session's transaction, in which something is Redkeep's own to do: sends EXEC, and before it, if the
     /// plan says so, what is left of the queue once more. `None` if it certainly did not leave.
+    ///
+    /// On a mirrored link nothing is queued yet, and always is.
     pub(super) fn execute(
         self,
         link: &Link,
@@ -118,11 +128,17 @@ impl Way<'_> {
         state: &mut State,
     ) -> Option<Execution> {
         let left_out = plan.errors.iter().flatten().count();
-        // DISCARD and MULTI before them, EXEC after them.
-        let again = state.queue.count.saturating_sub(left_out).saturating_add(3);
-        let gathered = Rc::new(Gathered::new(self.outbox.clone(), if plan.again { again } else { 1 }));
+        // MULTI before them, or DISCARD and MULTI; EXEC after them.
+        let around = if plan.mirrored { 2 } else { 3 };
+        let again = state.queue.count.saturating_sub(left_out).saturating_add(around);
+        let outstanding = if plan.again { again } else { 1 };
+        let gathered = Rc::new(Gathered::new(self.outbox.clone(), outstanding, link.mirror().cloned()));
         let sink: Rc<dyn Sink> = gathered.clone();
-        let sent = !plan.again || send_again(link, policy, state, &sink);
+        let sent = match (plan.mirrored, plan.again) {
+            (true, _) => link.begin_transaction(sink.clone()) && send_again(link, policy, state, &sink),
+            (false, true) => link.restart_transaction(&sink) && send_again(link, policy, state, &sink),
+            (false, false) => true,
+        };
         let parts = || state.queue.entries.iter().map(|entry| entry.part);
         let mut protocol = parts().rev().filter_map(|part| match part {
             Part::Local(StandIn::Hello(protocol)) => Some(protocol),
@@ -152,9 +168,9 @@ impl Way<'_> {
     }
 }
 
-/// Queues the transaction once more, without what is not allowed any more, and with stand-ins for what will happen.
+/// Queues the transaction on a link where one has just begun, without what is not allowed any more, and with stand-ins for what will happen.
 fn send_again(link: &Link, policy: &Policy, state: &mut State, sink: &Rc<dyn Sink>) -> bool {
-    let mut sent = link.restart_transaction(sink);
+    let mut sent = true;
     let mut parts = Vec::with_capacity(state.queue.entries.len());
     state.queue.walk(policy, state, |entry, found, _| {
         let (part, judged) = match found {

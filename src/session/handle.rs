@@ -18,7 +18,7 @@ use super::pause::Hold;
 use super::replication::Replication;
 use super::replies::NOT_SENT;
 use super::state::{Ends, State};
-use super::step::{Action, Then, step};
+use super::step::{Action, Route, Then, step};
 use super::{Draining, Session, Shared, local, transaction};
 use crate::acl::LogReason;
 use crate::command::flag;
@@ -172,7 +172,7 @@ impl<S> Session<S> {
         state.hold = if shared.draining.get().is_on() { Hold::Nothing } else { hold };
         let (mut next, mut answered_here) = (None, false);
         let transaction = state.transaction;
-        let way = Way { shared, outbox, witness, whole: whole.as_ref() };
+        let way = Way { shared, outbox, witness, whole: whole.as_ref(), view: None };
         let action = step(policy, state, request, scratch, settled, reply);
         outbox.mute(state.replies.are_muted());
         if !matches!(&action, Action::Forward { then: Then::Nothing | Then::ReleaseAfterReply, .. }) {
@@ -218,7 +218,18 @@ impl<S> Session<S> {
                 if large {
                     links.expect_large();
                 }
-                match links.pick(&shared.pool, state, route, settled, outbox) {
+                let pick = match route {
+                    Route::Mirrored => {
+                        links.pick_mirrored(&shared.pool, &shared.mirrors, policy, state, settled, outbox)
+                    }
+                    _ => links.pick(&shared.pool, state, route, settled, outbox),
+                };
+                let view = match &pick {
+                    Pick::Link(link) => links.view(link, outbox),
+                    _ => None,
+                };
+                let way = Way { view: view.as_ref(), ..way };
+                match pick {
                     Pick::Settle => {
                         *waiting = Some(length);
                         return Some(Stop::Unsettled);
@@ -243,6 +254,31 @@ impl<S> Session<S> {
                     transaction::abort(state, reply);
                     links.end_transaction(&shared.pool, transaction, state);
                     outbox.reply(reply);
+                } else if plan.mirrored {
+                    match links.pick_mirrored(&shared.pool, &shared.mirrors, policy, state, settled, outbox) {
+                        Pick::Settle => {
+                            // It is judged again then.
+                            state.notes.clear();
+                            *waiting = Some(length);
+                            return Some(Stop::Unsettled);
+                        }
+                        Pick::Link(link) => {
+                            // What it has queued on the other link is forgotten with that.
+                            links.end_transaction(&shared.pool, transaction, state);
+                            *execution = way.execute(&link, exec, plan, policy, state);
+                            if execution.is_none() {
+                                transaction::give_up(state);
+                                encode::error(reply, NOT_SENT.as_bytes());
+                                outbox.reply(reply);
+                            }
+                        }
+                        Pick::None(error) => {
+                            transaction::give_up(state);
+                            links.end_transaction(&shared.pool, transaction, state);
+                            encode::error(reply, error.as_bytes());
+                            outbox.reply(reply);
+                        }
+                    }
                 } else {
                     let lease = links.lease.as_ref();
                     *execution = lease.and_then(|link| way.execute(link, exec, plan, policy, state));

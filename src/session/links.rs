@@ -5,12 +5,15 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::{Arc, Weak};
 
 use super::accounts::Share;
+use super::mirrored::MirrorView;
 use super::replies::{NONE_FREE, NOT_SENT};
 use super::{Outbox, Route, State, Transaction};
+use crate::policy::{Policy, ScriptDenial};
 use crate::resp::Protocol;
-use crate::upstream::{Lease, Link, Permit, Pool};
+use crate::upstream::{Lease, Link, Mirror, Mirrors, Permit, Pool};
 
 /// How many requests after a large one are taken for large.
 const HEAVY: u32 = 16;
@@ -24,6 +27,14 @@ pub(super) struct Links {
     pub(super) lease: Option<Rc<Link>>,
     /// What the lease counts for its user, if that one has a cap.
     share: Option<Share>,
+    /// One of this session alone, on which its user's scripts run.
+    pub(super) mirrored: Option<Rc<Link>>,
+    /// What that one counts.
+    mirrored_share: Option<Share>,
+    /// Where the replies to these go.
+    view: Option<Rc<MirrorView>>,
+    /// The mirror of the session's user, and the policy that it is of.
+    mirror: (u64, Weak<Mirror>),
     place: Option<Rc<Cell<Place>>>,
     /// So many of the next requests go to a leased link if one is free: the client makes large transfers.
     heavy: u32,
@@ -66,8 +77,12 @@ impl Links {
             _ if leased && !settled => return Pick::Settle,
             _ if leased => {
                 self.end_lease(pool);
-                match self.new_lease(pool, state) {
-                    Lease::Link(link) => self.lease.insert(link).clone(),
+                let (lease, share) = self.new_lease(pool, state, None);
+                match lease {
+                    Lease::Link(link) => {
+                        self.share = share;
+                        self.lease.insert(link).clone()
+                    }
                     Lease::Down => return Pick::None(NOT_SENT),
                     Lease::Busy if needed => return self.wait(pool, state, outbox),
                     Lease::Busy => {
@@ -94,9 +109,86 @@ impl Links {
         Pick::Link(target)
     }
 
+    /// Picks the link for a request that runs as the mirror of the session's user, by the rules of `policy`.
+    ///
+    /// A session that keeps a leased link for another reason has a second one then: WATCH, subscriptions and the like
+    /// are not disturbed by what its scripts do, and do not care where that is done.
+    pub(super) fn pick_mirrored(
+        &mut self,
+        pool: &Pool,
+        mirrors: &Arc<Mirrors>,
+        policy: &Policy,
+        state: &State,
+        settled: bool,
+        outbox: &Rc<Outbox>,
+    ) -> Pick {
+        let Some(mirror) = self.mirror(mirrors, policy, state) else { return Pick::None(NOT_SENT) };
+        if mirror.is_refused() {
+            return Pick::None(ScriptDenial::NoMirror.text());
+        }
+        let fits = |link: &Rc<Link>| {
+            let same = link.mirror().is_some_and(|other| Arc::ptr_eq(other, &mirror));
+            same && link.key() == state.link_key() && !link.is_dead()
+        };
+        let target = match &self.mirrored {
+            Some(link) if fits(link) => link.clone(),
+            _ if !settled => return Pick::Settle,
+            _ => {
+                self.end_mirrored(pool);
+                let (lease, share) = self.new_lease(pool, state, Some(&mirror));
+                match lease {
+                    Lease::Link(link) => {
+                        self.mirrored_share = share;
+                        self.mirrored.insert(link).clone()
+                    }
+                    Lease::Down => return Pick::None(NOT_SENT),
+                    Lease::Busy => return self.wait(pool, state, outbox),
+                }
+            }
+        };
+        let changes = !self.current.as_ref().is_some_and(|link| Rc::ptr_eq(link, &target));
+        if changes && !settled {
+            return Pick::Settle;
+        }
+        target.adopt(state.standing());
+        self.current = Some(target.clone());
+        Pick::Link(target)
+    }
+
+    /// The mirror of the session's user.
+    fn mirror(&mut self, mirrors: &Arc<Mirrors>, policy: &Policy, state: &State) -> Option<Arc<Mirror>> {
+        let user = state.user.as_ref()?;
+        let (generation, known) = &self.mirror;
+        let known =
+            known.upgrade().filter(|known| *generation == policy.generation() && known.user() == user.name());
+        let mirror = match known {
+            Some(known) => known,
+            None => mirrors.of(policy, user)?,
+        };
+        self.mirror = (policy.generation(), Arc::downgrade(&mirror));
+        Some(mirror)
+    }
+
+    /// Where the replies on a mirrored link go; `None` for another link.
+    pub(super) fn view(&mut self, link: &Link, outbox: &Rc<Outbox>) -> Option<Rc<MirrorView>> {
+        let mirror = link.mirror()?;
+        let known = self.view.as_ref().filter(|view| Arc::ptr_eq(view.mirror(), mirror)).cloned();
+        let view = known.unwrap_or_else(|| Rc::new(MirrorView::new(outbox.clone(), mirror.clone())));
+        self.view = Some(view.clone());
+        Some(view)
+    }
+
     /// The client has made a large transfer, and may make more: they should not be in the way of others.
     pub(super) fn expect_large(&mut self) {
         self.heavy = HEAVY;
+    }
+
+    /// The link on which the session's transaction has run.
+    pub(super) fn executing(&self) -> Option<&Rc<Link>> {
+        let mirrored = self.mirrored.as_ref();
+        mirrored
+            .filter(|link| self.current.as_ref().is_some_and(|current| Rc::ptr_eq(current, link)))
+            .or(self.lease.as_ref())
     }
 
     /// Whether the session waits for a leased link.
@@ -109,28 +201,30 @@ impl Links {
         self.place = None;
     }
 
-    fn new_lease(&mut self, pool: &Pool, state: &State) -> Lease {
+    /// A new leased link, and what it counts for its user.
+    fn new_lease(
+        &mut self,
+        pool: &Pool,
+        state: &State,
+        mirror: Option<&Arc<Mirror>>,
+    ) -> (Lease, Option<Share>) {
         let key = state.link_key();
-        let (share, lease) = match &self.place {
+        match &self.place {
             None => {
-                let Ok(share) = state.share() else { return Lease::Busy };
-                (share, pool.lease(key))
+                let Ok(share) = state.share() else { return (Lease::Busy, None) };
+                (pool.lease(key, mirror), share)
             }
             Some(place) => match place.replace(Place::Waiting) {
                 Place::Granted(share, permit) => {
                     self.place = None;
-                    (share, pool.open_leased(key, permit))
+                    (pool.open_leased(key, permit, mirror), share)
                 }
                 other => {
                     place.set(other);
-                    return Lease::Busy;
+                    (Lease::Busy, None)
                 }
             },
-        };
-        if matches!(lease, Lease::Link(_)) {
-            self.share = share;
         }
-        lease
     }
 
     /// All leased links are in use, or all that the user may have: gets in line, or leaves it when the time is over.
@@ -182,19 +276,38 @@ impl Links {
     pub(super) fn end_lease(&mut self, pool: &Pool) {
         self.share = None;
         if let Some(lease) = self.lease.take() {
-            if self.current.as_ref().is_some_and(|link| Rc::ptr_eq(link, &lease)) {
-                self.current = None;
-            }
-            pool.give_back(&lease);
+            self.give_back(pool, &lease);
         }
+    }
+
+    /// The same for the link on which scripts run.
+    pub(super) fn end_mirrored(&mut self, pool: &Pool) {
+        self.view = None;
+        self.mirrored_share = None;
+        if let Some(link) = self.mirrored.take() {
+            self.give_back(pool, &link);
+        }
+    }
+
+    /// The same for both.
+    pub(super) fn end_leases(&mut self, pool: &Pool) {
+        self.end_lease(pool);
+        self.end_mirrored(pool);
+    }
+
+    fn give_back(&mut self, pool: &Pool, link: &Rc<Link>) {
+        if self.current.as_ref().is_some_and(|current| Rc::ptr_eq(current, link)) {
+            self.current = None;
+        }
+        pool.give_back(link);
     }
 }
 
 /// Also when the session's task panics: nobody else would close the leased link.
 impl Drop for Links {
     fn drop(&mut self) {
-        if let Some(lease) = &self.lease {
-            lease.close();
+        for link in [&self.lease, &self.mirrored].into_iter().flatten() {
+            link.close();
         }
     }
 }

@@ -18,6 +18,7 @@ mod limits;
 mod links;
 mod local;
 mod logins;
+mod mirrored;
 mod monitor;
 mod pause;
 mod pubsub;
@@ -59,7 +60,7 @@ use tracing::debug;
 use crate::audit::{Audit, Verdict};
 use crate::policy::Live;
 use crate::resp::{self, RequestBuf, Scanner, encode};
-use crate::upstream::Pool;
+use crate::upstream::{Mirrors, Pool};
 use crate::users::Users;
 use blocked::Blocked;
 use card::Card;
@@ -92,6 +93,8 @@ pub struct Shared {
     pub clients: Arc<Clients>,
     /// The audit stream of all workers.
     pub audit: Arc<Audit>,
+    /// As whom scripts of restricted users run.
+    pub mirrors: Arc<Mirrors>,
     /// The worker's links.
     pub pool: Pool,
     /// Whether the worker drains: sessions end as soon as they owe no reply.
@@ -242,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.outbox.close();
         self.seat.hold(0);
         self.state.place = None;
-        self.links.end_lease(&self.shared.pool);
+        self.links.end_leases(&self.shared.pool);
         // An orderly end (TLS close_notify, FIN); the client may be gone already, or never read again.
         let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, self.stream.shutdown()).await;
     }
@@ -269,7 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let over = self.closing || (self.input_ended && stop == Stop::NeedsInput);
             if over && self.outbox.is_settled() {
                 // No message comes after the last reply.
-                self.links.end_lease(&self.shared.pool);
+                self.links.end_leases(&self.shared.pool);
                 return flushed.map(Ok);
             }
             let reads = match stop {

@@ -42,6 +42,8 @@ pub struct Queue {
     pub moves: bool,
     /// One may change users: what is forwarded must not stand behind it.
     pub changes_users: bool,
+    /// One is [`Part::Mirrored`].
+    pub mirrored: bool,
     /// One writes, or is replicated like a write: CLIENT PAUSE holds EXEC back.
     pub writes: bool,
 }
@@ -67,6 +69,9 @@ pub enum Part {
     Info,
     /// Redkeep answers it; the upstream has this in its place.
     Local(StandIn),
+    /// A script of a restricted user: nothing on this link; all of it, with the whole transaction, on one that is logged
+    /// in as the user's mirror.
+    Mirrored,
     /// All of it.
     Plain,
     /// CLIENT TRACKING: all of it, and messages may follow.
@@ -84,6 +89,8 @@ pub(super) enum Refusal {
     TooLarge,
     /// It would be judged by the rules before a change that the same transaction makes.
     BehindChange,
+    /// It cannot be in one transaction with a script that runs as a mirrored user.
+    NotMirrored,
 }
 
 impl fmt::Debug for Queue {
@@ -102,23 +109,33 @@ impl Queue {
     /// Whether a command may be queued.
     pub(super) fn takes(&self, judged: Judged<'_>, part: Part) -> Result<(), Refusal> {
         let too_large = self.bytes.saturating_add(judged.wire().len()) > MAX_QUEUE_BYTES;
-        if (part != Part::Plain || self.moves) && too_large {
+        if (part != Part::Plain || self.moves || self.mirrored) && too_large {
             return Err(Refusal::TooLarge);
         }
         if self.changes_users && !matches!(part, Part::Local(_)) {
             return Err(Refusal::BehindChange);
         }
+        // Another user would have another mirror, and tracking is of one link.
+        let moves = moves(judged) || part == Part::Track;
+        if (self.mirrored && moves) || (part == Part::Mirrored && (self.moves || self.tracks())) {
+            return Err(Refusal::NotMirrored);
+        }
         Ok(())
+    }
+
+    /// Whether CLIENT TRACKING is among them.
+    pub(super) fn tracks(&self) -> bool {
+        self.entries.iter().any(|entry| entry.part == Part::Track)
     }
 
     /// Notes that a command was queued.
     pub(super) fn push(&mut self, judged: Judged<'_>, part: Part) {
-        let name = &*judged.spec().name;
         self.bytes = self.bytes.saturating_add(judged.wire().len());
         let args = judged.request().args(0).map(<[u8]>::len);
         self.arg_bytes = args.fold(self.arg_bytes, usize::saturating_add);
         self.own |= part != Part::Plain;
-        self.moves |= matches!(name, "auth" | "hello" | "select");
+        self.moves |= moves(judged);
+        self.mirrored |= part == Part::Mirrored;
         self.changes_users |= changes_users(judged);
         self.writes |= is_replicated(judged);
         if self.bytes > MAX_QUEUE_BYTES && !self.incomplete {
@@ -178,6 +195,7 @@ fn shape(policy: &Policy, state: &State, judged: Judged<'_>) -> Part {
         return Part::Filter(view);
     }
     match &*judged.spec().name {
+        _ if judged.is_mirrored() => Part::Mirrored,
         "client|tracking" => Part::Track,
         "client|no-touch" | "monitor" => Part::LEFT_OUT,
         _ if local::administers(judged) => Part::LEFT_OUT,
@@ -186,6 +204,11 @@ fn shape(policy: &Policy, state: &State, judged: Judged<'_>) -> Part {
         _ if judged.spec().affinity == Affinity::Local => Part::LEFT_OUT,
         _ => Part::Plain,
     }
+}
+
+/// Whether a command may change the user or the database.
+fn moves(judged: Judged<'_>) -> bool {
+    matches!(&*judged.spec().name, "auth" | "hello" | "select")
 }
 
 /// Whether a command of Redkeep's own is to be seen on the session's link.

@@ -239,7 +239,7 @@ fn word(reason: Reason<'_>) -> &'static str {
         Reason::Database(_) => "database",
         Reason::Key(_) => "key",
         Reason::ProtectedCommand(_) | Reason::ProtectedConfig(_) => "protected",
-        Reason::Script => "script",
+        Reason::Script(_) => "script",
         Reason::SortPattern(_) => "sort_pattern",
         Reason::Syntax(..) => "syntax",
         Reason::Unauthenticated(_) => "unauthenticated",

@@ -18,8 +18,9 @@ use tokio::sync::Notify;
 
 use super::Outbox;
 use super::local::{OwnValues, append_info, rewrite_config};
+use super::mirrored::{refusal, restore_name};
 use crate::resp::{Protocol, ReplyScanner};
-use crate::upstream::{Delivery, Sink};
+use crate::upstream::{Delivery, Mirror, Sink};
 
 /// Rewrites the reply to a `CONFIG GET`.
 pub(super) struct ConfigView {
@@ -106,6 +107,8 @@ pub(super) struct Gathered {
     /// Replies that are still to come, EXEC's included.
     outstanding: Cell<usize>,
     outcome: RefCell<Option<Outcome>>,
+    /// As whom the transaction runs.
+    mirror: Option<Arc<Mirror>>,
 }
 
 /// What became of an EXEC.
@@ -118,8 +121,8 @@ pub(super) enum Outcome {
 
 impl Gathered {
     /// `outstanding` requests are sent with this sink, EXEC the last.
-    pub(super) fn new(outbox: Rc<Outbox>, outstanding: usize) -> Self {
-        Gathered { outbox, outstanding: Cell::new(outstanding), outcome: RefCell::default() }
+    pub(super) fn new(outbox: Rc<Outbox>, outstanding: usize, mirror: Option<Arc<Mirror>>) -> Self {
+        Gathered { outbox, outstanding: Cell::new(outstanding), outcome: RefCell::default(), mirror }
     }
 
     /// What became of the EXEC, once that is known.
@@ -131,7 +134,13 @@ impl Gathered {
 impl Sink for Gathered {
     fn deliver(&self, delivery: Delivery<'_>) {
         let outcome = match delivery {
-            Delivery::Reply(reply) => Outcome::Reply(Bytes::copy_from_slice(reply)),
+            Delivery::Reply(reply) => {
+                let restored = self.mirror.as_ref().and_then(|mirror| restore_name(reply, mirror));
+                Outcome::Reply(restored.map_or_else(|| Bytes::copy_from_slice(reply), BytesMut::freeze))
+            }
+            Delivery::NotSent if self.mirror.as_ref().is_some_and(|mirror| mirror.is_refused()) => {
+                Outcome::Reply(refusal().freeze())
+            }
             Delivery::InDoubt => Outcome::InDoubt,
             Delivery::NotSent => Outcome::NotSent,
             // Messages, once the transaction has asked for them.
@@ -183,7 +192,7 @@ mod tests {
     fn only_the_last_reply_of_a_transaction_is_kept_and_holds_messages_back() {
         let outbox = Rc::new(Outbox::default());
         outbox.take_slot();
-        let gathered = Gathered::new(outbox.clone(), 3);
+        let gathered = Gathered::new(outbox.clone(), 3, None);
         gathered.deliver(Delivery::Reply(b"+OK\r\n"));
         gathered.deliver(Delivery::Reply(b"+QUEUED\r\n"));
         gathered.deliver(Delivery::Message(b"before "));

@@ -65,6 +65,8 @@ pub enum Route {
     Leased,
     /// The same, in whatever database and protocol it is: for who does not care, and could not bear a reply of ours.
     LeasedAsIs,
+    /// A link that is logged in as the mirror of the session's user.
+    Mirrored,
     /// Any shared link in the session's state.
     Shared,
 }
@@ -165,6 +167,9 @@ pub fn step<'a>(
     }
     if local::administers(judged) {
         return Action::Administer { judged };
+    }
+    if judged.is_mirrored() {
+        return Action::Forward { judged, route: Route::Mirrored, then: Then::ReleaseAfterReply };
     }
     match affinity(spec, judged.request()) {
         Affinity::Local => match &*spec.name {

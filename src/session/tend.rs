@@ -106,6 +106,10 @@ impl<S> Session<S> {
 
     /// Gives back a leased link that is no longer needed, and notices one that died.
     pub(super) fn tend_lease(&mut self) {
+        let scripts_end = self.links.mirrored.as_ref().is_some_and(|link| link.is_dead());
+        if scripts_end || (self.links.mirrored.is_some() && self.outbox.is_settled()) {
+            self.links.end_mirrored(&self.shared.pool);
+        }
         let Some(lease) = &self.links.lease else { return };
         let (holds_link, listens) = (self.state.holds_link(), self.state.listens());
         let transaction = &mut self.state.transaction;

@@ -20,6 +20,9 @@ const LOST: &str = "EXECABORT Transaction discarded because of: upstream connect
 const RULES_CHANGED: &str =
     "EXECABORT Transaction discarded because of: the policy changed between MULTI and EXEC";
 
+const NOT_TOGETHER: &str = "EXECABORT Transaction discarded because of: a script of a user with restricted rules cannot \
+                            run in one transaction with AUTH, HELLO, SELECT or CLIENT TRACKING";
+
 /// Handles the transaction commands, and every other command while a transaction is open or a key is watched.
 /// `None` leaves the command to the ordinary way.
 pub(super) fn step<'a>(
@@ -39,7 +42,10 @@ pub(super) fn step<'a>(
                 LOST
             } else if transaction.doomed {
                 ABORTED
-            } else if transaction.generation != policy.generation() || state.queue.moves {
+            } else if transaction.generation != policy.generation()
+                || state.queue.moves
+                || state.queue.mirrored
+            {
                 return Some(execute_again_judged(policy, state, judged, settled, out));
             } else if state.queue.own {
                 return Some(Action::Execute { exec: judged, plan: Plan::default() });
@@ -92,6 +98,8 @@ pub struct Plan {
     pub errors: Vec<Option<Vec<u8>>>,
     /// What is queued is not what should run: it is queued once more.
     pub again: bool,
+    /// A script of a restricted user is in it: it is queued on a link that is logged in as that user's mirror.
+    pub mirrored: bool,
 }
 
 /// Why a command cannot be queued, in words.
@@ -101,11 +109,20 @@ fn refuse_to_queue(policy: &Policy, state: &State, judged: Judged<'_>, part: Par
     if name == "client reply" && policy.dialect() == Dialect::Valkey91 {
         return Some("ERR Command 'client|reply' not allowed inside a transaction".to_owned());
     }
+    if part == Part::Mirrored && state.transaction.watching {
+        return Some(format!(
+            "NOPERM '{name}' of a user with restricted rules is not available behind WATCH through redkeep"
+        ));
+    }
     match state.queue.takes(judged, part) {
         Ok(()) => None,
         Err(Refusal::TooLarge) => {
             Some(format!("ERR '{name}' in so large a transaction is not available through redkeep"))
         }
+        Err(Refusal::NotMirrored) => Some(format!(
+            "NOPERM '{name}' in one transaction with a script of a user with restricted rules is not available through \
+             redkeep"
+        )),
         Err(Refusal::BehindChange) => Some(format!(
             "ERR '{name}' behind a change of users inside MULTI is not available through redkeep"
         )),
@@ -136,6 +153,7 @@ fn execute_again_judged<'a>(
         let local = matches!(entry.part, Part::Local(_));
         plan.again |=
             found.as_ref().map_or(!local || entry.part != Part::LEFT_OUT, |(_, part)| *part != entry.part);
+        plan.mirrored |= found.as_ref().is_ok_and(|(_, part)| *part == Part::Mirrored);
         let denials = rehearsal.notes.drain(..).filter(|_| !local);
         notes.extend(denials);
         records.extend(rehearsal.recorder.take_waiting().into_iter().filter(|_| !local));
@@ -143,6 +161,12 @@ fn execute_again_judged<'a>(
     });
     state.notes.append(&mut notes);
     state.recorder.adopt(records);
+    // Refused while queueing, unless the rules were others then, or are another user's.
+    if plan.mirrored && (state.queue.moves || state.queue.tracks()) {
+        return end(state, settled, out, |out| encode::error(out, NOT_TOGETHER.as_bytes()));
+    }
+    // On its own link nothing is queued yet.
+    plan.again |= plan.mirrored;
     if !plan.again {
         return if state.queue.own {
             Action::Execute { exec, plan: Plan::default() }

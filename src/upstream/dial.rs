@@ -13,8 +13,10 @@ use bytes::BytesMut;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use zeroize::Zeroizing;
 
 use super::keepalive::{TCP_KEEPALIVE, keep_alive};
+use super::mirror::Mirror;
 use super::names::Names;
 use super::scrub::{Scope, scrubbed};
 use crate::acl::Secret;
@@ -119,6 +121,8 @@ pub struct LinkKey {
 pub enum DialError {
     /// The network refused: message of the system.
     Io(std::io::Error),
+    /// The upstream does not take a mirrored user: its error.
+    NoMirror(String),
     /// The upstream sent something that is no reply.
     Protocol,
     /// The upstream answered a step of the handshake with an error: the step, and the error's first word.
@@ -131,6 +135,7 @@ impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DialError::Io(error) => write!(f, "{error}"),
+            DialError::NoMirror(text) => write!(f, "the upstream refused a mirrored user: {text}"),
             DialError::Protocol => write!(f, "the upstream does not speak the Redis protocol"),
             DialError::Refused(step, text) => write!(f, "the upstream refused {step}: {text}"),
             DialError::Timeout => write!(f, "no answer within upstream.connect_timeout"),
@@ -153,11 +158,17 @@ pub struct Dialled {
     pub id: Option<i64>,
 }
 
-/// Connects and brings the connection into the state of `key`. `ask_id`: asks for the connection's number.
+/// Connects and brings the connection into the state of `key`. `ask_id`: asks for the connection's number. `mirror`: the
+/// user as whom it is logged in at last.
 ///
 /// # Errors
 /// See [`DialError`]; nothing of a client has been sent then.
-pub async fn dial(settings: &Settings, key: LinkKey, ask_id: bool) -> Result<Dialled, DialError> {
+pub async fn dial(
+    settings: &Settings,
+    key: LinkKey,
+    ask_id: bool,
+    mirror: Option<&Mirror>,
+) -> Result<Dialled, DialError> {
     let handshake = async {
         let mut connection = ColdConnection::new(settings).await?;
         authenticate(settings, &mut connection).await?;
@@ -169,6 +180,9 @@ pub async fn dial(settings: &Settings, key: LinkKey, ask_id: bool) -> Result<Dia
         }
         connection.expect_welcome().await?;
         let id = if ask_id { connection.client_id().await? } else { None };
+        if let Some(mirror) = mirror {
+            connection.become_mirror(mirror).await?;
+        }
         // Bytes beyond the last reply would be taken for the reply to a client's first command.
         if connection.buffer.is_empty() {
             Ok(Dialled { stream: connection.stream, id })
@@ -229,11 +243,17 @@ impl ColdConnection {
     /// Sends one command and returns the bytes of its reply.
     pub(super) async fn call_raw(&mut self, args: &[&[u8]]) -> Result<BytesMut, DialError> {
         let request = RequestBuf::from_args(args);
-        self.stream
-            .write_all(&self.names.written(request.as_request().wire()))
-            .await
-            .map_err(DialError::Io)?;
-        self.stream.flush().await.map_err(DialError::Io)?;
+        let written = self.names.written(request.as_request().wire());
+        self.write(&written).await?;
+        self.read_frame().await
+    }
+
+    async fn write(&mut self, wire: &[u8]) -> Result<(), DialError> {
+        self.stream.write_all(wire).await.map_err(DialError::Io)?;
+        self.stream.flush().await.map_err(DialError::Io)
+    }
+
+    async fn read_frame(&mut self) -> Result<BytesMut, DialError> {
         let mut scanner = ReplyScanner::new(MAX_COLD_REPLY_BYTES);
         loop {
             match scanner.scan(&self.buffer) {
@@ -281,7 +301,32 @@ impl ColdConnection {
         Ok(frame.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b"\r\n")).and_then(integer))
     }
 
-    async fn expect_ok(&mut self, step: &'static str, args: &[&[u8]]) -> Result<(), DialError> {
+    /// Makes the mirrored user and logs in as it.
+    ///
+    /// Both in one write, so that Redis runs them one after the other: somebody who deletes the user in between would
+    /// have to be quick.
+    async fn become_mirror(&mut self, mirror: &Mirror) -> Result<(), DialError> {
+        let [make, login] = mirror.requests();
+        let both = [make, login].map(|request| self.names.written(request.as_request().wire()));
+        let both = Zeroizing::new(both.concat());
+        self.write(&both).await?;
+        let made = self.read_frame().await?;
+        if let Some(text) = made.strip_prefix(b"-") {
+            // A failed AUTH takes its time (Redis 8). What else there is (BUSY, LOADING) says nothing of the user.
+            let refused = text.starts_with(b"ERR ") || text.starts_with(b"NOPERM ");
+            return Err(match refused {
+                true => DialError::NoMirror(first_line(text)),
+                false => DialError::Refused("ACL SETUSER", first_line(text)),
+            });
+        }
+        let logged_in = self.read_frame().await?;
+        match logged_in.strip_prefix(b"-") {
+            None => Ok(()),
+            Some(text) => Err(DialError::Refused("AUTH as a mirrored user", first_line(text))),
+        }
+    }
+
+    pub(super) async fn expect_ok(&mut self, step: &'static str, args: &[&[u8]]) -> Result<(), DialError> {
         let frame = self.call_raw(args).await?;
         match frame.strip_prefix(b"-") {
             None => Ok(()),

@@ -219,11 +219,16 @@ impl Inner {
             _ if expect == Expect::Queued => self.stained |= judged.spec().scripting,
             Affinity::Shared | Affinity::LeasedForCommand => {}
             _ => match &*judged.spec().name {
-                "multi" | "watch" => self.transaction = Some(self.end()),
+                "multi" | "watch" => self.note_transaction(),
                 "discard" | "exec" | "unwatch" => {}
                 _ => self.stained = true,
             },
         }
+    }
+
+    /// A transaction begins with what is appended next.
+    pub(super) fn note_transaction(&mut self) {
+        self.transaction = Some(self.end());
     }
 
     /// So many bytes were handed to the network.

@@ -12,6 +12,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 use super::dial::{LinkKey, Settings};
 use super::expect::Expect;
 use super::ledger::{Inner, Permit, Phase};
+use super::mirror::Mirror;
 use super::outgoing::Outgoing;
 use super::pump::drive;
 use super::sink::{Delivery, Sink};
@@ -40,6 +42,8 @@ pub struct Link {
     pub(super) key: LinkKey,
     /// Shared by sessions, so that it reconnects.
     pub(super) shared: bool,
+    /// The user as whom it is logged in, if that is not Redkeep's own.
+    mirror: Option<Arc<Mirror>>,
     /// A shared link that takes no more requests.
     retired: Cell<bool>,
     pub(super) inner: RefCell<Inner>,
@@ -56,17 +60,19 @@ impl Link {
     /// Starts a link that sessions share, and the task that drives it on this worker. `on_dialled` is told of each
     /// attempt to connect whether it succeeded.
     pub fn open(settings: Rc<Settings>, key: LinkKey, on_dialled: impl Fn(bool) + 'static) -> Rc<Link> {
-        Link::new(settings, key, None).start(on_dialled)
+        Link::new(settings, key, None, None).start(on_dialled)
     }
 
-    /// The same for a link of one session. The permit is given back when the link has ended, or rests.
+    /// The same for a link of one session, as `mirror` if one is given. The permit is given back when the link has ended,
+    /// or rests.
     pub fn open_leased(
         settings: Rc<Settings>,
         key: LinkKey,
         permit: Permit,
+        mirror: Option<Arc<Mirror>>,
         on_dialled: impl Fn(bool) + 'static,
     ) -> Rc<Link> {
-        Link::new(settings, key, Some(permit)).start(on_dialled)
+        Link::new(settings, key, Some(permit), mirror).start(on_dialled)
     }
 
     fn start(self, on_dialled: impl Fn(bool) + 'static) -> Rc<Link> {
@@ -82,12 +88,18 @@ impl Link {
         link
     }
 
-    fn new(settings: Rc<Settings>, key: LinkKey, permit: Option<Permit>) -> Link {
+    fn new(
+        settings: Rc<Settings>,
+        key: LinkKey,
+        permit: Option<Permit>,
+        mirror: Option<Arc<Mirror>>,
+    ) -> Link {
         let names = settings.names.clone();
         Link {
             settings,
             key,
             shared: permit.is_none(),
+            mirror,
             retired: Cell::new(false),
             inner: RefCell::new(Inner::new(key, permit, names)),
         }
@@ -173,6 +185,11 @@ impl Link {
         Ok(())
     }
 
+    /// The user as whom it is logged in; `None` for Redkeep's own.
+    pub fn mirror(&self) -> Option<&Arc<Mirror>> {
+        self.mirror.as_ref()
+    }
+
     /// The state that its connection was brought into.
     pub fn key(&self) -> LinkKey {
         self.key
@@ -228,7 +245,7 @@ impl Link {
     /// `whole` is the buffer that a large request was read into: if the judged bytes are exactly these, they are not
     /// copied.
     ///
-    /// Returns false, and keeps nothing, if the upstream is certainly unreachable just now.
+    /// Returns false, and keeps nothing, if the upstream is certainly unreachable just now, or the link is not for it.
     #[must_use]
     pub fn send(
         &self,
@@ -238,7 +255,8 @@ impl Link {
         expect: Expect,
     ) -> bool {
         let mut inner = self.inner.borrow_mut();
-        if !inner.takes_requests() {
+        // SECURITY: what must run as a mirrored user never runs as Redkeep's own.
+        if !inner.takes_requests() || (judged.is_mirrored() && self.mirror.is_none()) {
             return false;
         }
         if inner.permit.is_some() {
@@ -300,6 +318,18 @@ impl Link {
         let open = matches!(inner.phase, Phase::Up | Phase::Connecting);
         for request in [DISCARD, MULTI].iter().filter(|_| open) {
             inner.append(request, sink.clone(), Expect::Queued);
+        }
+        open
+    }
+
+    /// Begins a transaction with Redkeep's own MULTI, whose reply goes to `sink`. False as with [`Link::send`].
+    #[must_use]
+    pub fn begin_transaction(&self, sink: Rc<dyn Sink>) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        let open = matches!(inner.phase, Phase::Up | Phase::Connecting);
+        if open {
+            inner.note_transaction();
+            inner.append(MULTI, sink, Expect::Queued);
         }
         open
     }

@@ -2,13 +2,14 @@
 //!
 //! A link sends nothing for a client but [`Judged`](crate::policy::Judged) requests; what it sends for Redkeep itself
 //! (AUTH, HELLO, SELECT, a probe's questions, the DISCARD or UNWATCH of a transaction that failed) is written in
-//! `dial.rs`, `probe.rs`, `stand_in.rs` and `link.rs` alone.
+//! `dial.rs`, `probe.rs`, `mirror.rs`, `stand_in.rs` and `link.rs` alone.
 
 mod dial;
 mod expect;
 mod keepalive;
 mod ledger;
 mod link;
+mod mirror;
 mod names;
 mod outgoing;
 mod pool;
@@ -24,6 +25,7 @@ pub use expect::Expect;
 pub use keepalive::{TCP_KEEPALIVE, keep_alive};
 pub use ledger::Permit;
 pub use link::Link;
+pub use mirror::{Mirror, Mirrors};
 pub use names::Names;
 pub use pool::{Lease, Pool};
 pub use probe::{Probe, probe};

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::dial::{LinkKey, Settings};
 use super::ledger::Permit;
 use super::link::Link;
+use super::mirror::Mirror;
 use super::retry::Attempts;
 
 /// Databases and protocols that one worker keeps links for at the same time.
@@ -22,6 +23,9 @@ const MAX_KEYS: usize = 64;
 
 /// Leased links of one database and protocol that rest on one worker: what a burst of short transactions needs.
 const MAX_RESTING: usize = 16;
+
+/// For whom a resting link can be used again: database, protocol, and the number of the mirror, 0 for none.
+type RestKey = (LinkKey, u64);
 
 /// What came of asking for a leased link.
 pub enum Lease {
@@ -38,7 +42,7 @@ pub struct Pool {
     settings: RefCell<Rc<Settings>>,
     shared: RefCell<HashMap<LinkKey, Vec<Rc<Link>>>>,
     /// Leased links that nobody uses, the one that rested last at the end.
-    resting: RefCell<HashMap<LinkKey, Vec<Rc<Link>>>>,
+    resting: RefCell<HashMap<RestKey, Vec<Rc<Link>>>>,
     leases: Arc<Semaphore>,
     /// Of leased links that could not connect.
     failed: Rc<RefCell<HashMap<LinkKey, Attempts>>>,
@@ -121,16 +125,17 @@ impl Pool {
         true
     }
 
-    /// A link for one session alone, which the caller gives back; or why there is none at once.
-    pub fn lease(&self, key: LinkKey) -> Lease {
+    /// A link for one session alone, as `mirror` if one is given, which the caller gives back; or why there is none at
+    /// once.
+    pub fn lease(&self, key: LinkKey, mirror: Option<&Arc<Mirror>>) -> Lease {
         match self.leases.clone().try_acquire_owned() {
-            Ok(permit) => self.open_leased(key, Permit::new(permit)),
+            Ok(permit) => self.open_leased(key, Permit::new(permit), mirror),
             Err(_) => Lease::Busy,
         }
     }
 
     /// The same for a session that has waited for its [`Permit`].
-    pub fn open_leased(&self, key: LinkKey, permit: Permit) -> Lease {
+    pub fn open_leased(&self, key: LinkKey, permit: Permit, mirror: Option<&Arc<Mirror>>) -> Lease {
         // Another connection would not come about either, and each command would wait for that on its own.
         let shared = self.shared.borrow();
         if shared.get(&key).is_some_and(|links| links.iter().all(|link| link.is_down())) {
@@ -138,7 +143,8 @@ impl Pool {
         }
         drop(shared);
         let mut permit = permit;
-        while let Some(link) = self.resting.borrow_mut().get_mut(&key).and_then(Vec::pop) {
+        let rest_key = (key, mirror.map_or(0, |mirror| mirror.number()));
+        while let Some(link) = self.resting.borrow_mut().get_mut(&rest_key).and_then(Vec::pop) {
             match link.wake_up(permit) {
                 Ok(()) => return Lease::Link(link),
                 Err(unused) => permit = unused,
@@ -157,22 +163,38 @@ impl Pool {
                 failed.entry(key).or_insert_with(Attempts::after_failure);
             }
         };
-        Lease::Link(Link::open_leased(self.settings(), key, permit, told))
+        Lease::Link(Link::open_leased(self.settings(), key, permit, mirror.cloned(), told))
     }
 
     /// Takes back a link that was leased: it rests if it is clean, else it is closed.
     pub fn give_back(&self, link: &Rc<Link>) {
         let mut resting = self.resting.borrow_mut();
-        if !resting.contains_key(&link.key()) && resting.len() >= MAX_KEYS {
+        let key = (link.key(), link.mirror().map_or(0, |mirror| mirror.number()));
+        if !resting.contains_key(&key) && resting.len() >= MAX_KEYS {
             resting.drain().flat_map(|(_, links)| links).for_each(|link| link.close());
         }
-        let others = resting.entry(link.key()).or_default();
+        let others = resting.entry(key).or_default();
         others.retain(|link| !link.is_dead());
-        if others.len() < MAX_RESTING && link.is_of(&self.settings.borrow()) && link.rest() {
+        let retired = link.mirror().is_some_and(|mirror| mirror.is_retired());
+        let current = !retired && link.is_of(&self.settings.borrow());
+        if others.len() < MAX_RESTING && current && link.rest() {
             others.push(link.clone());
         } else {
             link.close();
         }
+    }
+
+    /// Closes the resting links of mirrors whose users have other rules by now, and forgets those that have ended.
+    pub fn end_retired(&self) {
+        self.resting.borrow_mut().retain(|_, links| {
+            links.retain(|link| {
+                if link.mirror().is_some_and(|mirror| mirror.is_retired()) {
+                    link.close();
+                }
+                !link.is_dead()
+            });
+            !links.is_empty()
+        });
     }
 
     /// Waits for `first` and then in line for a permit, `lease_timeout` at most for both; `None` if that has passed.

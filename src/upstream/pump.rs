@@ -58,7 +58,7 @@ pub(super) async fn drive(link: Rc<Link>, on_dialled: impl Fn(bool)) {
     let settings = link.settings.clone();
     let mut backoff = Backoff::new();
     loop {
-        match dial(&settings, link.key, !link.shared).await {
+        match dial(&settings, link.key, !link.shared, link.mirror().map(|mirror| &**mirror)).await {
             Ok(Dialled { stream, id }) => {
                 if link.is_dead() {
                     break;
@@ -76,8 +76,17 @@ pub(super) async fn drive(link: Rc<Link>, on_dialled: impl Fn(bool)) {
                 link.fail(if lasted { Phase::Connecting } else { Phase::Down });
             }
             Err(error) => {
-                warn_unreachable(&settings, &error);
-                on_dialled(false);
+                match (&error, link.mirror()) {
+                    (DialError::NoMirror(text), Some(mirror)) => {
+                        mirror.refuse(text);
+                        // The upstream is there.
+                        on_dialled(true);
+                    }
+                    _ => {
+                        warn_unreachable(&settings, &error);
+                        on_dialled(false);
+                    }
+                }
                 link.fail(Phase::Down);
             }
         }
@@ -109,7 +118,7 @@ fn warn_unreachable(settings: &Settings, error: &DialError) {
         DialError::Io(_) | DialError::Timeout => {
             debug!(upstream = %settings.address, %error, "upstream is unreachable");
         }
-        DialError::Protocol | DialError::Refused(..) => {
+        DialError::NoMirror(_) | DialError::Protocol | DialError::Refused(..) => {
             warn!(upstream = %settings.address, %error, "upstream refused the link");
         }
     }

@@ -2,7 +2,8 @@
 """Acceptance of Celery: real jobs through a real worker, with Redis as broker and as store of results.
 
 Broker and worker use transactions, BRPOP over many lists, publish and subscribe (for results as for remote control)
-and scripts. The user needs all rights, `on ~* &* +@all`: before Redkeep scripts are for such users.
+and scripts. The user's rules: `on ~PREFIX* ~celery* ~_kombu.* ~unacked* ~*.celery.pidbox* &* +@all -@dangerous`; PREFIX is
+that of the queues' names.
 
 This file is also what the worker loads: `python -m celery --app celery_jobs worker`.
 """

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Acceptance of redis-py's Lock and of scripts, which Lock is made of, blocking and asyncio.
 
-The user needs all rights, `on ~* &* +@all`: before Redkeep scripts are for such users.
+Any user will do who may use its keys: `on ~PREFIX* +@all -@dangerous`.
 """
 
 import asyncio
@@ -144,7 +144,8 @@ def registered(settings):
 def replies(settings):
     for protocol in (2, 3):
         with settings.sync_client(protocol=protocol) as client:
-            same(client.eval("return {1, {'a', {KEYS[1]}}, false}", 1, "k"), [1, ["a", ["k"]], None])
+            key = settings.key("k")
+            same(client.eval("return {1, {'a', {KEYS[1]}}, false}", 1, key), [1, ["a", [key]], None])
             same(client.eval("return redis.status_reply('FINE')", 0), "FINE")
             refused(ResponseError, client.eval, "return redis.error_reply('BAD luck')", 0)
             refused(ResponseError, client.eval, "this is no Lua", 0)

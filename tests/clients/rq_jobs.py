@@ -2,7 +2,7 @@
 """Acceptance of RQ: real jobs, each in a process of its own that the worker forks, and jobs for later.
 
 RQ uses transactions with WATCH, blocking moves between lists, publish and subscribe for commands to the worker, and
-scripts. The user needs all rights, `on ~* &* +@all`: before Redkeep scripts are for such users.
+scripts. The user's rules: `on ~rq:* &rq:* +@all -@dangerous +info`.
 
 This file is also where the worker finds the functions: `python -m rq.cli worker`.
 """

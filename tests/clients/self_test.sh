@@ -35,7 +35,8 @@ password=$(cat "$secrets/app-password")
 {
     echo "user default on >$(openssl rand -hex 16) ~* &* +@all"
     echo "user app on >$password ~app:* resetchannels &app:* +@all -@dangerous"
-    echo "user owner on >$password ~* &* +@all"
+    echo "user celery on >$password ~app:* ~celery* ~_kombu.* ~unacked* ~*.celery.pidbox* &* +@all -@dangerous"
+    echo "user rq on >$password ~rq:* ~app:* resetchannels &rq:* +@all -@dangerous +info"
     echo "user observer on >$password resetchannels +info"
 } >"$dir/users.acl"
 
@@ -95,9 +96,9 @@ plan() {
 }
 plan redis_py app redis-server tls
 plan redis_py_asyncio app redis-server tls
-plan redis_py_lock owner redis-server tls
-plan celery_jobs owner redis-server tls
-plan rq_jobs owner redis-server tls
+plan redis_py_lock app redis-server tls
+plan celery_jobs celery redis-server tls
+plan rq_jobs rq redis-server tls
 if [ -x "$newer" ]; then
     plan redis_py_caching app "$newer" plaintext
 elif [ "$(uname -sm)" = "Linux x86_64" ]; then

@@ -25,7 +25,6 @@ struct Block {
 /// Lines that are answered otherwise on purpose: the beginning of a line, the server's version (or any), the reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("CLIENT SETINFO", "7.0", "answered by Redkeep, whatever the upstream: COMPATIBILITY B.4"),
-    ("EVAL", "", "scripts are denied to restricted users: COMPATIBILITY B.5"),
     ("CLIENT REPLY", "", "not available, when it is permitted: COMPATIBILITY B.5"),
     ("CLIENT TRACKING", "", "not available, when it is permitted: COMPATIBILITY B.5"),
     ("ZUNIONSTORE d 0", "", "keys in doubt: COMPATIBILITY B.2"),

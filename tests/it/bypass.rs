@@ -407,6 +407,8 @@ impl Stage {
             stream.read_exact(&mut ok).unwrap();
             assert_eq!(&ok, b"+OK\r\n");
         }
+        // Some may make Redis forget it.
+        self.direct.call(&["SCRIPT", "LOAD", STEAL]);
         let bytes = vector.sent.bytes();
         // Who breaks the protocol is cut off before it has sent all.
         let (one, two) = bytes.split_at(bytes.len() / 2);
@@ -466,6 +468,10 @@ impl Stage {
             .map(|line| line.split(' ').map(|word| word.as_bytes().to_vec()).collect())
             .collect();
         effects.server = SERVER.iter().copied().zip(self.ask_all(&server)).collect();
+        // Mirrored users come and go; whoever is one, the others stay.
+        if let Some(Value::Array(users)) = effects.server.get_mut("ACL LIST") {
+            users.retain(|line| !contains(line.as_bytes().unwrap(), "user redkeep-mirror:"));
+        }
         let files = std::fs::read_dir(self.redis.dir()).unwrap();
         effects.files = files.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         effects.files.sort();

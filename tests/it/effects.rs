@@ -123,9 +123,11 @@ impl Person {
     }
 }
 
-fn people() -> Vec<Person> {
+fn people(table: &CommandTable) -> Vec<Person> {
+    // A user with rules that name what the server lacks may run no scripts.
+    let known = |(name, _): &&(&str, &str)| table.find(name.as_bytes()).is_some();
     let without: String =
-        WITHOUT_KEY_CHECK.iter().chain(HOPELESS).map(|(name, _)| format!(" -{name}")).collect();
+        WITHOUT_KEY_CHECK.iter().chain(HOPELESS).filter(known).map(|(name, _)| format!(" -{name}")).collect();
     let rights = [
         format!("+@all{without}"),
         format!("+@all -@dangerous{without}"),
@@ -349,7 +351,7 @@ impl Stage {
         let table = CommandTable::builtin().fitted(&known);
         let specs =
             table.specs().iter().filter(|spec| !ENDS_THE_SESSION.contains(&&*spec.name)).cloned().collect();
-        let people = people();
+        let people = people(&table);
         let mut users = "user default off\n".to_owned();
         for person in &people {
             users += &format!("user {} on >pw {}\n", person.name, person.rules);

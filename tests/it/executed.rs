@@ -777,6 +777,7 @@ fn is_denied(reply: &[u8]) -> bool {
 /// Refused by a guard of Redkeep's own, after the ACL has allowed it: COMPATIBILITY B.5.
 fn is_gate(reply: &[u8]) -> bool {
     reply.starts_with(b"-NOPERM scripts and functions ")
+        || reply.starts_with(b"-NOPERM functions are loaded ")
         || reply.starts_with(b"-NOPERM the upstream's credentials ")
 }
 

@@ -165,9 +165,9 @@ fn each_kind_of_denial_names_what_decided_and_what_would_help() {
         ),
         (
             "app",
-            "EVAL x 0",
-            "NOPERM scripts and functions are denied",
-            "what a script calls cannot be judged",
+            "FUNCTION LOAD x",
+            "NOPERM functions are loaded and deleted",
+            "what is loaded runs later as whoever calls it",
             "\n  +@all ~* &*\n",
         ),
         (
@@ -365,7 +365,7 @@ fn the_reply_foretold_is_the_reply_given() {
             "KEYS *",
             "NOSUCH a b",
             "GET",
-            "EVAL x 0",
+            "FUNCTION LOAD x",
             "DEBUG SLEEP 0",
             "SUBSCRIBE a",
             // Not a subscriber any more.

@@ -37,6 +37,7 @@
 //! - `renamed`: upstreams that have renamed nearly every command themselves
 //! - `replay`: thousands of sequences over all types of data, on a direct connection and through the proxy
 //! - `replication`: a real replica that follows the upstream through the proxy
+//! - `scripts`: scripts and functions of restricted users: no road leads around the rules
 //! - `rotation`: the password at the upstream changes while clients are served
 //! - `secrets`: they show up nowhere; `passwd`, `genpass`, `check --diff`, core dumps
 //! - `syntax`: requests that Redis does not understand, in its words
@@ -98,6 +99,7 @@ mod renamed;
 mod replay;
 mod replication;
 mod rotation;
+mod scripts;
 mod secrets;
 mod support;
 mod syntax;

@@ -172,7 +172,8 @@ fn check(policy: &Policy, user: &User, line: &str) -> Result<usize, TestCaseErro
         }
     }
     let rules_allow = found.findings.iter().any(|finding| finding.denial.is_none());
-    let by_rules = found.denied.is_none_or(|reason| !asks_rules(reason) || matches!(reason, Reason::Script));
+    let by_rules =
+        found.denied.is_none_or(|reason| !asks_rules(reason) || matches!(reason, Reason::Script(_)));
     prop_assert!(!allowed || rules_allow);
     prop_assert!(allowed || !by_rules || found.gate.is_some() || rules_allow || found.findings.is_empty());
 
@@ -266,9 +267,10 @@ fn suggestions_are_the_smallest_rules() {
         ("+@all -@dangerous ~a", "SORT a GET #", &["+sort %R~*", "(+sort %R~*)"]),
         ("+@all", "SORT a NOSUCH", &["~*", "(+sort ~*)"]),
         ("+@all ~*", "PUBLISH a m", &["&a", "(+publish &a)"]),
-        ("+@all ~*", "EVAL x 0", &["&*"]),
-        ("-@all ~a", "EVAL x 0", &["+@all ~* &*"]),
-        ("+@all -get ~* &*", "EVAL x 0", &["+@all"]),
+        ("+@all ~*", "FUNCTION LOAD x", &["&*"]),
+        ("-@all ~a", "FUNCTION LOAD x", &["+@all ~* &*"]),
+        ("-@all ~a", "EVAL x 1 a", &["+eval", "(+eval ~a)"]),
+        ("+@all -get ~* &*", "FUNCTION LOAD x", &["+@all"]),
         ("+@all ~* &*", "GET a", &["-get"]),
         ("+@all ~* &* (+get ~*)", "GET a", &["-get clearselectors"]),
         ("+@all ~* &*", "RESET", &[]),

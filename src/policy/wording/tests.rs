@@ -3,6 +3,7 @@
 use super::super::testing::{VERSIONS, policy, words};
 use super::*;
 use crate::command::{CommandTable, Spec};
+use crate::policy::ScriptDenial;
 
 /// What all versions say, from 3.2 to 7.2.
 fn same(text: &str) -> [String; 5] {
@@ -114,11 +115,11 @@ fn every_reason_has_the_words_of_its_version() {
             acl(key, key, "ERR syntax error"),
         ),
         (
-            Reason::Script,
+            Reason::Script(ScriptDenial::Denied),
             "EVAL x 0",
             same(
                 "NOPERM scripts and functions are denied to users with restricted rules, since redkeep cannot judge \
-                 what they call; they need +@all ~* &*",
+                 what they call (scripts.mode: deny); they need +@all ~* &*",
             ),
         ),
         (

@@ -84,6 +84,7 @@ fn worker(server: &Server, leases: Arc<Semaphore>) -> Rc<Worker> {
             users,
             clients: Arc::new(Clients::new(crate::session::Limits::DEFAULT)),
             audit: Arc::new(crate::audit::Audit::off()),
+            mirrors: Mirrors::new(),
             pool: Pool::new(server.settings(), leases, Arc::default()),
             draining: Cell::default(),
             room: Default::default(),

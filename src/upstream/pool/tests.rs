@@ -5,7 +5,7 @@ use crate::policy::testing::policy;
 use crate::policy::{Facts, Policy, Verdict, Version};
 use crate::resp::RequestBuf;
 use crate::upstream::testing::Server;
-use crate::upstream::{Delivery, Expect, Sink};
+use crate::upstream::{Delivery, Expect, Mirrors, Sink};
 
 /// Keeps what it is told, and panics at its first reply if it should.
 #[derive(Default)]
@@ -42,6 +42,42 @@ fn get(link: &Link, policy: &Policy, key: &str, sink: Rc<dyn Sink>) {
         panic!("refused")
     };
     assert!(link.send(judged, None, sink, Expect::Reply));
+}
+
+#[test]
+fn no_link_but_one_of_a_mirror_takes_a_script_of_a_restricted_user() {
+    let policy = policy(Version::V7_0, &[("app", "on nopass ~* +@all")], &[]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let server = Server::start();
+        let pool = Pool::new(server.settings(), Arc::new(Semaphore::new(4)), Arc::default());
+        let mirrors = Mirrors::new();
+        let user = policy.user(b"app").unwrap();
+        let mirror = mirrors.of(&policy, user).unwrap();
+        assert!(Arc::ptr_eq(&mirror, &mirrors.of(&policy, user).unwrap()), "the same rules");
+        let leased = |mirror| match pool.lease(LinkKey::default(), mirror) {
+            Lease::Link(link) => link,
+            Lease::Busy | Lease::Down => panic!("no link"),
+        };
+        let takes = |link: &Link| {
+            let request = RequestBuf::from_args(&["EVAL", "return 1", "0"]);
+            let facts = Facts { user: Some(user), database: 0, local: false };
+            let mut scratch = RequestBuf::default();
+            let Verdict::Allow(judged) = policy.judge(facts, request.as_request(), &mut scratch) else {
+                panic!("refused")
+            };
+            link.send(judged, None, Rc::new(Witness::default()), Expect::Reply)
+        };
+        assert!(!takes(&pool.shared(LinkKey::default(), 0).unwrap()));
+        assert!(!takes(&leased(None)));
+        let own = leased(Some(&mirror));
+        assert!(takes(&own));
+        assert_eq!(own.mirror().map(|mirror| mirror.number()), Some(mirror.number()));
+        // Other rules are another mirror, and the old one is not used again.
+        let narrower = policy.with_user(user.set(&[b"-get"], policy.table()).unwrap());
+        let next = mirrors.of(&narrower, narrower.user(b"app").unwrap()).unwrap();
+        assert!(next.number() != mirror.number() && mirror.is_retired() && !next.is_retired());
+    });
 }
 
 #[test]

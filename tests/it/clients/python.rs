@@ -10,12 +10,18 @@ use crate::support::proxy::USERS;
 use crate::support::redis::all;
 use crate::support::{Proxy, Redis};
 
+/// What Celery and RQ need, beside the keys of the test; all of them run scripts.
+const JOBS: &str = "\
+user celery on >secret ~app:* ~celery* ~_kombu.* ~unacked* ~*.celery.pidbox* &* +@all -@dangerous
+user rq on >secret ~rq:* ~app:* resetchannels &rq:* +@all -@dangerous +info
+";
+
 /// Runs a script as a user through a proxy of its own; insists that it passed at least `steps` steps, and failed none.
 fn passes(script: &str, user: &str, redis: &Redis, steps: u32) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join(".venv/bin/python");
     assert!(python.exists(), "no virtual environment for {script}: make setup");
-    let users = format!("{USERS}user observer on >secret +info\n");
+    let users = format!("{USERS}{JOBS}user observer on >secret +info\n");
     let proxy = Proxy::with_users(redis, &users, "");
     let output = run(Command::new(python)
         .arg(root.join("tests/clients").join(script))
@@ -46,7 +52,7 @@ fn redis_py_with_many_tasks_gives_each_its_own_reply() {
 
 #[test]
 fn redis_py_locks_and_runs_scripts() {
-    passes("redis_py_lock.py", "admin", &Redis::start(&[]), 8);
+    passes("redis_py_lock.py", "app", &Redis::start(&[]), 8);
 }
 
 #[test]
@@ -57,12 +63,12 @@ fn redis_py_caches_what_it_has_read_until_it_changes() {
 
 #[test]
 fn celery_runs_jobs() {
-    passes("celery_jobs.py", "admin", &Redis::start(&[]), 11);
+    passes("celery_jobs.py", "celery", &Redis::start(&[]), 11);
 }
 
 #[test]
 fn rq_runs_jobs() {
-    passes("rq_jobs.py", "admin", &Redis::start(&[]), 9);
+    passes("rq_jobs.py", "rq", &Redis::start(&[]), 9);
 }
 
 /// A Redis that redis-py caches from; otherwise says on standard error why there is none.
