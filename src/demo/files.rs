@@ -108,7 +108,7 @@ commands:
     FLUSHALL: \"\"            # nobody has it
     KEYS: \"{alias}\"     # who knows this name, and may, has it
 log:
-  level: warn
+  level: error
 shutdown_timeout: 2s
 ",
             pid = std::process::id()

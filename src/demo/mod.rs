@@ -108,7 +108,7 @@ enum Outcome {
 /// Exit code 0 if all went well, 1 if not (with `check`: if a single result was not the expected one), 3 without a
 /// redis-server.
 pub fn main(check: bool) -> ExitCode {
-    let _log = match logging::start(LogFormat::Text, "warn") {
+    let _log = match logging::start(LogFormat::Text, "error") {
         Ok(log) => log,
         Err(error) => {
             eprintln!("redkeep: cannot start: {error}");

