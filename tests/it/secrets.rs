@@ -199,7 +199,7 @@ fn a_hundred_secrets_are_found_nowhere() {
         }
         format!(
             "listeners:\n  - bind: 127.0.0.1:0\n    tls: {{cert_file: {}, key_file: {}}}\n  - bind: 127.0.0.1:0\n\
-             upstream:\n  address: unix:{}\n  username: redkeep\n  password_file: upstream\nworkers: 1\n\
+             upstream:\n  address: unix:{}\n  username: redkeep\n  password_file: upstream\nworkers: 1\nlimits: {{login_backoff: no}}\n\
              acl: {{requirepass_file: required}}\nusers:\n  - name: app\n    rules: \"on >{of_rules} ~app:* +@all -@admin\"\n    \
              password_files: [file, list]\n  - name: admin\n    rules: \"on >secret ~* &* +@all\"\n",
             certs.cert.display(),
