@@ -1,6 +1,6 @@
 //! Files that change are read again by themselves: users, configuration, certificates; torn and broken ones are not.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -69,7 +69,10 @@ impl Mount {
         let next = format!("..{}", self.number);
         std::fs::create_dir(self.path.join(&next)).unwrap();
         for (name, content) in files {
-            std::fs::write(self.path.join(&next).join(name), content).unwrap();
+            let path = self.path.join(&next).join(name);
+            std::fs::write(&path, content).unwrap();
+            // Keys may be among them.
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
         }
         let link = |target: &Path, name: &str| {
             let temporary = self.path.join("..tmp");
