@@ -21,7 +21,9 @@ fn proxy(settings: &str) -> Proxy {
     Proxy::with_users(
         Redis::shared(),
         USERS,
-        &format!("scripts:\n  mode: deny\naudit:\n  file: audit.log\n{settings}"),
+        &format!(
+            "scripts:\n  mode: deny\nlimits:\n  login_backoff: no\naudit:\n  file: audit.log\n{settings}"
+        ),
     )
 }
 
