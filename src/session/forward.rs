@@ -168,7 +168,8 @@ impl Way<'_> {
     }
 }
 
-/// Queues the transaction on a link where one has just begun, without what is not allowed any more, and with stand-ins for what will happen.
+/// Queues the transaction on a link where one has just begun, without what is not allowed any more, and with stand-ins
+/// for what will happen.
 fn send_again(link: &Link, policy: &Policy, state: &mut State, sink: &Rc<dyn Sink>) -> bool {
     let mut sent = true;
     let mut parts = Vec::with_capacity(state.queue.entries.len());

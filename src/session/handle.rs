@@ -257,8 +257,9 @@ impl<S> Session<S> {
                 } else if plan.mirrored {
                     match links.pick_mirrored(&shared.pool, &shared.mirrors, policy, state, settled, outbox) {
                         Pick::Settle => {
-                            // It is judged again then.
+                            // It is judged again then, and noted and recorded once.
                             state.notes.clear();
+                            state.recorder.take_waiting();
                             *waiting = Some(length);
                             return Some(Stop::Unsettled);
                         }
