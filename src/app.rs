@@ -34,9 +34,13 @@ pub struct App {
     server: Server,
     on_up: Arc<Notify>,
     probed: Option<Probe>,
+    /// Set while the upstream is to be asked about itself.
+    probe_due: Option<Backoff>,
     watch: Watch,
     /// Other settings of the upstream, which it has not accepted yet.
     renewal: Option<Renewal>,
+    /// SIGHUP.
+    hangup: Signal,
 }
 
 /// What made [`App::serve`] return.
@@ -55,6 +59,8 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(path: &Path, plan: Plan) -> Result<App, StartError> {
+        // Before anybody is told that we are there: unheard, this signal ends a process.
+        let hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
         let audit = Arc::new(Audit::start(&plan.audit).map_err(StartError::Audit)?);
         // Before the first client, so that HELLO and the table are the upstream's own from the start.
         let probed = match probe(&plan.server.upstream).await {
@@ -79,7 +85,22 @@ impl App {
         });
         let watch = Watch::new(path, &plan);
         let path = path.to_owned();
-        let app = App { path, plan, users, audit, mirrors, server, on_up, probed, watch, renewal: None };
+        let probe_due = probed.is_none().then(Backoff::new);
+        let renewal = None;
+        let app = App {
+            path,
+            plan,
+            users,
+            audit,
+            mirrors,
+            server,
+            on_up,
+            probed,
+            probe_due,
+            watch,
+            renewal,
+            hangup,
+        };
         app.announce();
         app.warn_of_misnamed();
         app.warn_of_unknown_names();
@@ -96,35 +117,40 @@ impl App {
         &self.users
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains; SIGHUP reloads, and so does a change of the files.
+    /// Starts, serves until SIGTERM or SIGINT, then drains; SIGHUP reloads, and so does a change of the files.
     ///
     /// # Errors
-    /// The system does not let us receive signals.
-    pub async fn serve(mut self) -> std::io::Result<Ended> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        self.serve_until(either(&mut terminate, &mut interrupt)).await?;
+    /// See [`StartError`].
+    pub async fn run(path: &Path, plan: Plan) -> Result<Ended, StartError> {
+        // Before the start, which takes its time: the first process of a container hears no other signals.
+        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+        let mut app = tokio::select! {
+            app = App::start(path, plan) => app?,
+            () = either(&mut terminate, &mut interrupt) => return Ok(Ended::InOrder),
+        };
+        app.serve_until(either(&mut terminate, &mut interrupt)).await;
+        let audit = app.audit.clone();
         Ok(tokio::select! {
-            ended = self.drain() => ended,
-            () = either(&mut terminate, &mut interrupt) => Ended::CutOff,
+            ended = app.drain() => ended,
+            () = either(&mut terminate, &mut interrupt) => {
+                audit.flush(LAST_RECORDS);
+                Ended::CutOff
+            }
         })
     }
 
     /// Serves until `stop` is over; SIGHUP reloads, and so does a change of the files.
-    ///
-    /// # Errors
-    /// The system does not let us receive signals.
-    pub async fn serve_until(&mut self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
+    pub async fn serve_until(&mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
-        let mut hangup = signal(SignalKind::hangup())?;
         loop {
             tokio::select! {
-                _ = hangup.recv() => self.reload(),
+                _ = self.hangup.recv() => self.reload(),
                 change = self.watch.changed() => self.take(change),
                 verified = Renewal::verified(&mut self.renewal) => self.renew(verified),
-                () = &mut stop => return Ok(()),
+                () = &mut stop => return,
                 () = self.mirrors.changed() => self.tidy(),
-                probed = next_probe(self.probed.is_none(), &self.on_up, &self.plan.server.upstream) => {
+                probed = next_probe(&mut self.probe_due, &self.on_up, &self.plan.server.upstream) => {
                     self.fit(probed);
                 }
             }
@@ -295,18 +321,18 @@ fn fitting(probed: &Probe) -> Fitting {
     Fitting { facts: probed.facts.clone(), commands: probed.commands.clone() }
 }
 
-/// The next answer of the upstream about itself: at once and then again and again until it was reached, later
-/// whenever a link came up.
-async fn next_probe(unknown: bool, on_up: &Notify, upstream: &upstream::Settings) -> Probe {
-    let mut backoff = Backoff::new();
+/// The next answer of the upstream about itself: again and again while it is due, and whenever a link came up. May be
+/// dropped and called again at any time.
+async fn next_probe(due: &mut Option<Backoff>, on_up: &Notify, upstream: &upstream::Settings) -> Probe {
     loop {
-        if unknown {
-            tokio::time::sleep(backoff.next_delay()).await;
-        } else {
+        let Some(backoff) = due else {
             on_up.notified().await;
-            tokio::time::sleep(PROBE_PAUSE).await;
-        }
+            *due = Some(Backoff::new());
+            continue;
+        };
+        tokio::time::sleep(backoff.next_delay().max(PROBE_PAUSE)).await;
         if let Ok(probed) = probe(upstream).await {
+            *due = None;
             return probed;
         }
     }

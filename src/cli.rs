@@ -183,19 +183,12 @@ fn run(path: &Path) -> ExitCode {
         }
     };
     let ended = block_on(async {
-        let app = match App::start(path, plan).await {
-            Ok(app) => app,
-            Err(error) => {
-                eprintln!("redkeep: {error}");
-                return ExitCode::from(if matches!(error, StartError::Bind(..)) { EXIT_BIND } else { 1 });
-            }
-        };
-        match app.serve().await {
+        match App::run(path, plan).await {
             Ok(Ended::InOrder) => ExitCode::SUCCESS,
             Ok(Ended::CutOff) => ExitCode::FAILURE,
             Err(error) => {
-                eprintln!("redkeep: cannot receive signals: {error}");
-                ExitCode::FAILURE
+                eprintln!("redkeep: {error}");
+                ExitCode::from(if matches!(error, StartError::Bind(..)) { EXIT_BIND } else { 1 })
             }
         }
     });

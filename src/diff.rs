@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use crate::acl::{Defaults, Dialect, Selector, User};
 use crate::command::{Categories, CommandTable, Spec};
-use crate::policy::{Networks, Policy};
+use crate::policy::{Caps, Login, Networks, Policy};
 
 /// How all rights are printed.
 const DIALECT: Dialect = Dialect::Valkey91;
@@ -35,7 +35,8 @@ pub fn page(old: &Policy, new: &Policy) -> String {
         let shown = shown(name);
         let _ = match (old_users.get(name), new_users.get(name)) {
             (Some(before), Some(after)) => {
-                let changes = changes(before, after, new.table()) + &conditions(old, new, before, after);
+                let mut changes = changes(before, after, new.table());
+                conditions(&mut changes, &Held::of(old, before), &Held::of(new, after));
                 if changes.is_empty() { Ok(()) } else { writeln!(page, "user {shown}\n{changes}") }
             }
             (Some(_), None) => writeln!(page, "user {shown} is removed; its sessions end\n"),
@@ -63,8 +64,17 @@ fn everyone(page: &mut String, old: &Policy, new: &Policy) -> fmt::Result {
     for command in before.keys().filter(|command| !after.contains_key(*command)) {
         writeln!(lines, "  {command} has its own name again")?;
     }
-    if !old.gates().is_same_but_names(new.gates()) {
+    if !old.gates().is_same_but_names_and_scripts(new.gates()) {
         writeln!(lines, "  what `commands` denies, enables or bounds is different")?;
+    }
+    if old.gates().scripts() != new.gates().scripts() {
+        writeln!(
+            lines,
+            "  which scripts and functions may be run, or who may write functions, is different"
+        )?;
+    }
+    if !old.has_same_identities(new) {
+        writeln!(lines, "  which user a certificate stands for is different")?;
     }
     if lines.is_empty() { Ok(()) } else { writeln!(page, "everyone\n{lines}") }
 }
@@ -74,29 +84,46 @@ fn write_new(page: &mut String, name: &str, user: &User, policy: &Policy) -> fmt
     let table = policy.table();
     let Ok(nobody) = User::new(user.name(), Defaults::default(), table) else { return Ok(()) };
     let mut text = changes(&nobody, user, table);
-    let networks = &policy.conditions(user.name()).networks;
-    if *networks != Networks::default() {
-        line(&mut text, "addresses", &addresses(networks));
-    }
-    if policy.fences(user) {
-        line(&mut text, "key fence", "yes");
-    }
+    conditions(&mut text, &Held::default(), &Held::of(policy, user));
     writeln!(page, "{text}")
 }
 
 /// What must hold for a user beside its rules.
-fn conditions(old: &Policy, new: &Policy, before: &User, after: &User) -> String {
-    let mut text = String::new();
-    let networks = |policy: &Policy| addresses(&policy.conditions(after.name()).networks);
-    let (was, is) = (networks(old), networks(new));
-    if was != is {
-        line(&mut text, "addresses", &format!("{is} instead of {was}"));
+#[derive(Default)]
+struct Held {
+    login: Login,
+    networks: Networks,
+    fence: bool,
+    caps: Caps,
+}
+
+impl Held {
+    fn of(policy: &Policy, user: &User) -> Held {
+        let conditions = policy.conditions(user.name());
+        let (networks, fence) = (conditions.networks.clone(), policy.fences(user));
+        Held { login: conditions.login, networks, fence, caps: conditions.caps }
     }
-    let (was, is) = (old.fences(before), new.fences(after));
-    if was != is {
-        line(&mut text, "key fence", if is { "yes" } else { "no" });
+}
+
+fn conditions(text: &mut String, old: &Held, new: &Held) {
+    let mut compare = |label: &str, was: String, is: String| {
+        if was != is {
+            line(text, label, &format!("{is} instead of {was}"));
+        }
+    };
+    compare("login by", old.login.to_string(), new.login.to_string());
+    compare("addresses", addresses(&old.networks), addresses(&new.networks));
+    compare("clients", limit(old.caps.max_connections), limit(new.caps.max_connections));
+    compare("in flight", limit(old.caps.max_in_flight), limit(new.caps.max_in_flight));
+    compare("leased", limit(old.caps.max_leased), limit(new.caps.max_leased));
+    if old.fence != new.fence {
+        line(text, "key fence", if new.fence { "yes" } else { "no" });
     }
-    text
+}
+
+/// A cap of 0 is none, too.
+fn limit(cap: Option<usize>) -> String {
+    cap.filter(|cap| *cap > 0).map_or("any number".to_owned(), |cap| format!("at most {cap}"))
 }
 
 fn addresses(networks: &Networks) -> String {

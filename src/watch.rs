@@ -26,7 +26,7 @@ use crate::config::{Plan, Problems, Reload, Snapshot};
 /// For so long the files must be as they are before they are read.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// The same for a configuration or an ACL file that looks unfinished.
+/// How much longer a configuration or an ACL file that looks unfinished must be as it is.
 const SETTLE_TORN: Duration = Duration::from_secs(1);
 
 /// Symbolic links on the way to one file; Linux follows no more either.
@@ -102,8 +102,10 @@ impl Watch {
                 continue;
             }
             let texts = [self.path.as_path(), self.acl_file.as_deref().unwrap_or(&self.path)];
-            let torn = files.may_be_torn(&self.in_force, &texts);
-            tokio::time::sleep(if torn { SETTLE_TORN } else { SETTLE }).await;
+            tokio::time::sleep(SETTLE).await;
+            if files.may_be_torn(&self.in_force, &texts) && self.goes_on(&files).await {
+                continue;
+            }
             if let Some((files, plan)) = self.read(files).await {
                 self.pending = false;
                 return Change::Read(files, Box::new(plan));
@@ -116,13 +118,26 @@ impl Watch {
         if !self.settings.watch {
             return std::future::pending().await;
         }
-        let reported = async {
-            match &self.directories {
-                Some(directories) => directories.reported.notified().await,
-                None => std::future::pending().await,
+        let _ = tokio::time::timeout(self.settings.poll, self.reported()).await;
+    }
+
+    async fn reported(&self) {
+        match &self.directories {
+            Some(directories) => directories.reported.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether the writer of files that look unfinished goes on within [`SETTLE_TORN`]. Who writes in place shows for a
+    /// moment an empty file; nobody waits a second for that.
+    async fn goes_on(&mut self, files: &Snapshot) -> bool {
+        let end = tokio::time::Instant::now() + SETTLE_TORN;
+        while tokio::time::timeout_at(end, self.reported()).await.is_ok() {
+            if self.look().await != *files {
+                return true;
             }
-        };
-        let _ = tokio::time::timeout(self.settings.poll, reported).await;
+        }
+        false
     }
 
     /// The files as they are now. The directories are watched before, so that no later change is missed.

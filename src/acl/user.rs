@@ -69,6 +69,13 @@ impl User {
         user
     }
 
+    /// Who a login is compared with if there is no such user: with all the work of one who exists, and nobody gets in.
+    pub fn stranger(table: &CommandTable) -> Self {
+        let mut user = User::nobody(b"", Defaults::default(), table);
+        user.passwords.push(PasswordHash::of(b""));
+        user
+    }
+
     /// A user without permissions, by a name that is not checked.
     pub(super) fn nobody(name: &[u8], defaults: Defaults, table: &CommandTable) -> Self {
         User {
@@ -306,20 +313,20 @@ impl User {
     }
 }
 
-/// Whether `user` may log in with `password`.
+/// Whether `user` may log in with `password`; an unknown one is [`User::stranger`].
 ///
 /// SECURITY: hashes and compares for unknown and disabled users too, so that the time does not tell which names exist
 /// (in Redis it does); `tests/login_timing.rs` measures it. What remains visible: a user with several passwords costs one
 /// compare of 32 bytes more for each, some nanoseconds; and the time grows with the length of the password that the
 /// client itself has sent.
-pub fn verify(user: Option<&User>, password: &[u8]) -> bool {
+pub fn verify(user: &User, password: &[u8]) -> bool {
     let hash = PasswordHash::of(password);
     let dummy = [PasswordHash::of(b"")];
-    let known = user.map_or(&[] as &[PasswordHash], |user| &user.passwords);
+    let known = user.passwords.as_slice();
     let compared = if known.is_empty() { &dummy } else { known };
     let equal = compared.iter().fold(Choice::from(0), |any, other| any | hash.ct_eq(other));
     let right = !known.is_empty() & bool::from(equal);
-    user.is_some_and(|user| user.enabled & (user.nopass | right))
+    user.enabled & (user.nopass | right)
 }
 
 // === impl SetUserError ===

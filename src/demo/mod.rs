@@ -188,7 +188,7 @@ async fn show(
             played = play_guarded(check, stage, port, &live) => outcome = played,
         }
     };
-    app.serve_until(scene).await.map_err(no_signals)?;
+    app.serve_until(scene).await;
     // Redis is to outlive the last client, unless somebody is in a hurry.
     tokio::select! {
         _ = app.drain() => {}
@@ -240,10 +240,6 @@ async fn start_app_on(port: u16, files: &Files) -> Result<App, Failure> {
     files.write_config(port)?;
     let plan = Plan::load(&files.config()).map_err(Failure::Config)?;
     App::start(&files.config(), plan).await.map_err(Failure::Start)
-}
-
-fn no_signals(error: io::Error) -> Failure {
-    Failure::Io("cannot receive signals".to_owned(), error)
 }
 
 /// What ends the demo.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::acl::parse_file;
-use crate::policy::{Conditions, Gates, Rename};
+use crate::policy::{Conditions, ConditionsByUser, Gates, Identity, NameKind, Rename, Scripts};
 
 fn policy(users: &str, renames: &[(&str, &str)]) -> Policy {
     let table = CommandTable::builtin();
@@ -119,5 +119,40 @@ fn what_holds_beside_the_rules_is_compared_too() {
     assert_eq!(
         page(&with(&["10.0.0.0/8"], true), &with(&[], false)),
         "user app\n  addresses  any instead of only 10.0.0.0/8\n  key fence  no\n\n"
+    );
+    let with = |login: Login, max_connections: Option<usize>| {
+        let caps = Caps { max_connections, max_leased: Some(0), ..Caps::default() };
+        let conditions = Conditions { login, caps, ..Conditions::default() };
+        policy("user app on", &[])
+            .with_conditions([(Box::from(&b"app"[..]), conditions)].into_iter().collect())
+    };
+    assert_eq!(
+        page(&with(Login::Any, Some(3)), &with(Login::CertificateOnly, None)),
+        "user app\n  login by   cert_only instead of any\n  clients    any number instead of at most 3\n\n"
+    );
+    let fresh = page(&policy("", &[]), &with(Login::CertificateAndPassword, Some(7)));
+    assert!(fresh.starts_with("user app is new\n  login      on\n"), "{fresh}");
+    let held =
+        "  login by   cert_and_password instead of any\n  clients    at most 7 instead of any number\n";
+    assert!(fresh.contains(held), "{fresh}");
+}
+
+#[test]
+fn whose_certificates_are_and_what_scripts_may_do_concern_everyone() {
+    let users = "user default off";
+    let plain = policy(users, &[]);
+    let identities =
+        ConditionsByUser::default().with_identities(vec![Some(Identity::new(NameKind::SanUri, None))]);
+    assert_eq!(
+        page(&plain, &policy(users, &[]).with_conditions(identities)),
+        "everyone\n  which user a certificate stands for is different\n\n"
+    );
+    let scripts = Scripts { function_writers: vec!["app".into()], ..Scripts::default() };
+    let table = CommandTable::builtin();
+    let parsed = parse_file(users.as_bytes(), Defaults::default(), &table).unwrap();
+    let writers = Policy::new(None, table, Gates::default().with_scripts(scripts), parsed);
+    assert_eq!(
+        page(&plain, &writers),
+        "everyone\n  which scripts and functions may be run, or who may write functions, is different\n\n"
     );
 }

@@ -1,8 +1,10 @@
 //! What must hold for a user beside its ACL rules: all that Redis' ACL language has no words for.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::hint::black_box;
 
+use super::roll::Roll;
 use super::{Caps, Identity, Networks, Origin, Proof, Unmapped};
 
 /// The conditions of one user, whatever its ACL rules become.
@@ -30,12 +32,22 @@ pub enum Login {
     CertificateOnly,
 }
 
+impl fmt::Display for Login {
+    /// As the configuration says it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Login::Any => "any",
+            Login::CertificateAndPassword => "cert_and_password",
+            Login::CertificateOnly => "cert_only",
+        })
+    }
+}
+
 /// The conditions of all users who have any, by name, and whom certificates belong to. They outlive the user: one of
 /// the same name that `ACL SETUSER` makes later has them, too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConditionsByUser {
-    by_name: HashMap<Box<[u8]>, Conditions>,
-    none: Conditions,
+    by_name: Roll<Conditions>,
     fence: bool,
     /// What a user with as many networks as anyone has is compared with.
     most: Networks,
@@ -61,15 +73,20 @@ impl ConditionsByUser {
         self.of(name).fence.unwrap_or(self.fence)
     }
 
+    /// Whether both take the same certificates for the same users.
+    pub fn has_same_identities(&self, other: &ConditionsByUser) -> bool {
+        self.identities == other.identities
+    }
+
     /// Those of the user `name`.
     pub fn of(&self, name: &[u8]) -> &Conditions {
-        self.by_name.get(name).unwrap_or(&self.none)
+        self.by_name.get(name)
     }
 
     /// The same, where users have these caps unless they have others of their own.
     #[must_use]
     pub fn with_caps(mut self, caps: Caps) -> Self {
-        for conditions in self.by_name.values_mut().chain([&mut self.none]) {
+        for conditions in self.by_name.values_mut() {
             conditions.caps = conditions.caps.or(caps);
         }
         self
@@ -107,10 +124,12 @@ impl Login {
 
 impl FromIterator<(Box<[u8]>, Conditions)> for ConditionsByUser {
     fn from_iter<I: IntoIterator<Item = (Box<[u8]>, Conditions)>>(users: I) -> Self {
-        let by_name: HashMap<_, Conditions> = users.into_iter().collect();
-        let most =
-            by_name.values().map(|conditions| &conditions.networks).max_by_key(|networks| networks.len());
-        let most = most.cloned().unwrap_or_default();
+        // In an order, since two of the same content are to be equal.
+        let users: BTreeMap<_, Conditions> = users.into_iter().collect();
+        let most = users.values().map(|conditions| &conditions.networks);
+        let most = most.max_by_key(|networks| networks.len()).cloned().unwrap_or_default();
+        let named = users.iter().map(|(name, conditions)| (&**name, conditions.clone()));
+        let by_name = Roll::new(Conditions::default(), named);
         ConditionsByUser { by_name, most, ..ConditionsByUser::default() }
     }
 }

@@ -120,7 +120,7 @@ impl Policy {
 
     /// The names of all users, sorted.
     pub fn user_names(&self) -> Vec<&[u8]> {
-        let mut names: Vec<&[u8]> = self.users.keys().map(|name| &**name).collect();
+        let mut names: Vec<&[u8]> = self.users.iter().map(|account| account.user.name()).collect();
         names.sort_unstable();
         names
     }

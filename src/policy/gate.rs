@@ -227,10 +227,12 @@ impl Gates {
         self.hidden.iter().map(|name| (String::from_utf8_lossy(name).into_owned(), alias(name))).collect()
     }
 
-    /// Whether all but renamed commands is the same: denied commands, what is enabled, protected parameters, bounds.
-    pub fn is_same_but_names(&self, other: &Gates) -> bool {
-        let names = (self.originals.clone(), self.hidden.clone());
-        *self == Gates { originals: names.0, hidden: names.1, ..other.clone() }
+    /// Whether all but renamed commands and scripts is the same: denied commands, what is enabled, protected
+    /// parameters, bounds.
+    pub fn is_same_but_names_and_scripts(&self, other: &Gates) -> bool {
+        let (originals, hidden, scripts) =
+            (self.originals.clone(), self.hidden.clone(), self.scripts.clone());
+        *self == Gates { originals, hidden, scripts, ..other.clone() }
     }
 
     /// The same gates with other rules for scripts.

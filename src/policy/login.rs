@@ -85,10 +85,9 @@ impl Policy {
     /// The user, if name and password are right, the user is on, may come from there, and has shown the certificate
     /// that it needs. All that can be wrong costs the same work.
     pub fn login(&self, origin: Origin<'_>, name: &[u8], password: &[u8]) -> Option<&Arc<User>> {
-        let user = self.user(name);
-        let right = acl::verify(user.map(|user| &**user), password);
+        let right = acl::verify(self.users.find_for_login(name, &self.table), password);
         let admitted = self.conditions.admit(name, origin, Proof::Password);
-        if right & admitted { user } else { None }
+        if right & admitted { self.user(name) } else { None }
     }
 
     /// Whether a session that has become the user `name` by this may go on: conditions, and whom certificates belong

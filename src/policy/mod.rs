@@ -7,6 +7,7 @@
 //! The order of the checks is that of Redis 7 (`processCommand`): cross-protocol guard, existence, arity, protected
 //! commands, login, ACL. (Valkey since 8.1 asks for the login right after the first of them.)
 
+mod accounts;
 mod caps;
 mod conditions;
 mod explain;
@@ -18,6 +19,7 @@ mod live;
 mod login;
 mod networks;
 mod pattern;
+mod roll;
 mod scripts;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -25,6 +27,7 @@ mod verdict;
 mod version;
 mod wording;
 
+pub use accounts::Incarnation;
 pub use caps::Caps;
 pub use conditions::{Conditions, ConditionsByUser, Login};
 pub use explain::{Explanation, Naming, Suggestion};
@@ -40,7 +43,6 @@ pub use verdict::{Judged, Reason, Verdict};
 pub use version::Version;
 pub use wording::{NOAUTH, WRONGPASS};
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::acl::{Denial, Dialect, SortOption, Unclear, Use, User, Visitor};
@@ -50,6 +52,7 @@ use crate::command::syntax::rejection;
 use crate::command::{CommandTable, Fence, Guard, Resolution, Spec, flag};
 use crate::resp::{Request, RequestBuf};
 
+use accounts::Accounts;
 use gate::{Marks, Named};
 use scripts::RunsAs;
 
@@ -75,23 +78,11 @@ pub struct Policy {
     gates: Arc<Gates>,
     /// What the gates say of each command of the table.
     marks: Arc<Marks>,
-    users: HashMap<Box<[u8]>, Account>,
+    users: Accounts,
     conditions: Arc<ConditionsByUser>,
     /// How many incarnations this snapshot and those before it gave away.
     incarnations: u64,
 }
-
-/// A user in a snapshot.
-#[derive(Clone)]
-struct Account {
-    user: Arc<User>,
-    incarnation: Incarnation,
-}
-
-/// Tells a user from an earlier one of the same name: a session ends with the user that it logged in as, also when the
-/// name is given to another one at once (`ACL DELUSER`, `ACL SETUSER`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Incarnation(u64);
 
 impl Policy {
     /// Joins commands, gates and users. Users' rules must have been compiled against the same `table`. A user named
@@ -105,11 +96,11 @@ impl Policy {
             marks: Arc::new(Marks::new(&gates, &table)),
             table: Arc::new(table),
             gates: Arc::new(gates),
-            users: HashMap::new(),
+            users: Accounts::default(),
             conditions: Arc::default(),
             incarnations: 0,
         }
-        .with_users(users, &HashMap::new())
+        .with_users(users, &Accounts::default())
     }
 
     /// This policy with conditions for its users, in the place of those it had.
@@ -125,7 +116,7 @@ impl Policy {
 
     /// This policy with other commands, gates and users, as after a reload. See [`Policy::replace_users`].
     pub fn replaced_by(&self, next: &Policy) -> Policy {
-        let users = next.users.values().map(|account| (*account.user).clone()).collect();
+        let users = next.users.iter().map(|account| (*account.user).clone()).collect();
         let empty = Policy { incarnations: self.incarnations, ..next.clone_without_users() };
         empty.with_users(users, &self.users)
     }
@@ -135,13 +126,13 @@ impl Policy {
         let mut policy = self.clone();
         let known = self.users.get(user.name()).map(|account| account.incarnation);
         let incarnation = known.unwrap_or_else(|| policy.next_incarnation());
-        policy.users.insert(user.name().into(), Account { user: Arc::new(user), incarnation });
+        policy.users.insert(user, incarnation);
         policy
     }
 
     /// Takes the user of that name out (`ACL DELUSER`). False if there was none.
     pub fn remove_user(&mut self, name: &[u8]) -> bool {
-        self.users.remove(name).is_some()
+        self.users.remove(name)
     }
 
     fn clone_without_users(&self) -> Policy {
@@ -151,7 +142,7 @@ impl Policy {
             table: self.table.clone(),
             gates: self.gates.clone(),
             marks: self.marks.clone(),
-            users: HashMap::new(),
+            users: Accounts::default(),
             conditions: self.conditions.clone(),
             incarnations: self.incarnations,
         }
@@ -162,12 +153,12 @@ impl Policy {
         Incarnation(self.incarnations)
     }
 
-    fn with_users(mut self, users: Vec<User>, known: &HashMap<Box<[u8]>, Account>) -> Policy {
+    fn with_users(mut self, users: Vec<User>, known: &Accounts) -> Policy {
         for user in users {
             let account = known.get(user.name());
             let incarnation = account.map(|account| account.incarnation);
             let incarnation = incarnation.unwrap_or_else(|| self.next_incarnation());
-            self.users.insert(user.name().into(), Account { user: Arc::new(user), incarnation });
+            self.users.insert(user, incarnation);
         }
         self
     }
@@ -214,6 +205,11 @@ impl Policy {
         self.conditions.of(name)
     }
 
+    /// Whether both take the same certificates for the same users.
+    pub fn has_same_identities(&self, other: &Policy) -> bool {
+        self.conditions.has_same_identities(&other.conditions)
+    }
+
     /// The number of users.
     pub fn user_count(&self) -> usize {
         self.users.len()
@@ -232,7 +228,7 @@ impl Policy {
 
     /// All users, ordered by their names as Redis lists them.
     pub fn users(&self) -> Vec<&Arc<User>> {
-        let mut users: Vec<_> = self.users.values().map(|account| &account.user).collect();
+        let mut users: Vec<_> = self.users.iter().map(|account| &account.user).collect();
         users.sort_unstable_by(|one, other| one.name().cmp(other.name()));
         users
     }

@@ -87,6 +87,8 @@ pub enum StartError {
     Bind(Bind, io::Error),
     /// The audit log could not be opened.
     Audit(io::Error),
+    /// The system does not let us receive signals.
+    Signals(io::Error),
     /// A worker's thread could not be started.
     Worker(io::Error),
 }
@@ -96,6 +98,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Bind(bind, error) => write!(f, "cannot listen on {bind}: {error}"),
             StartError::Audit(error) => write!(f, "cannot open the audit log: {error}"),
+            StartError::Signals(error) => write!(f, "cannot receive signals: {error}"),
             StartError::Worker(error) => write!(f, "cannot start a worker: {error}"),
         }
     }

@@ -1,11 +1,14 @@
 //! SIGHUP: live sessions obey the new policy at their next command; a broken file changes nothing and says why.
 
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::client::text;
 use crate::support::proxy::USERS;
 use crate::support::redis::{all, redis_6_2};
-use crate::support::{Proxy, Redis, wait_for};
+use crate::support::{Proxy, Redis, TempDir, wait_for};
 
 const RELOADED: &str = "\"reloaded\"";
 const REFUSED: &str = "reload refused";
@@ -134,6 +137,54 @@ fn a_signal_to_terminate_ends_in_order() {
     assert_eq!(text(&app.read_to_end()), "");
     assert_eq!(proxy.wait().code(), Some(0));
     wait_for("the log", || proxy.log().iter().any(|line| line.contains("draining")).then_some(()));
+}
+
+/// A Redkeep whose upstream takes connections and says nothing, while it is still starting, and has arranged for signals.
+fn starting(dir: &TempDir, silent: &TcpListener) -> Child {
+    let users = dir.write("users.acl", "user default off\n");
+    let upstream = silent.local_addr().unwrap();
+    let config = dir.write(
+        "redkeep.yaml",
+        format!(
+            "listeners: [{{bind: 127.0.0.1:0}}]\nupstream: {{address: \"redis://{upstream}\"}}\nacl: {{file: {}}}\n",
+            users.display()
+        ),
+    );
+    let child = Command::new(env!("CARGO_BIN_EXE_redkeep"))
+        .args(["run", "--config"])
+        .arg(config)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for("the handlers of signals", || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        let caught = u64::from_str_radix(caught, 16).unwrap();
+        [1, 2, 15].iter().all(|signal| caught >> (signal - 1) & 1 == 1).then_some(())
+    });
+    child
+}
+
+fn signal(child: &Child, signal: &str) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn signals_while_it_starts_are_heard() {
+    let (dir, silent) = (TempDir::new(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let mut child = starting(&dir, &silent);
+    signal(&child, "-HUP");
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let heard = lines.map_while(Result::ok).find(|line| line.contains("reloaded"));
+    assert!(heard.is_some(), "it ended");
+    signal(&child, "-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let mut child = starting(&dir, &silent);
+    signal(&child, "-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(!log.contains("listening"), "it had not started yet: {log}");
 }
 
 #[test]

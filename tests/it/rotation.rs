@@ -1,6 +1,7 @@
 //! Redkeep's own password at the upstream changes without a restart, whichever side changes first.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -140,6 +141,26 @@ fn a_password_that_the_upstream_does_not_know_yet_takes_no_link_away() {
 }
 
 #[test]
+fn an_upstream_that_is_away_says_nothing_for_a_new_password() {
+    let (redis, proxy) = start();
+    let mut app = proxy.plain().login("app", "secret");
+    assert_eq!(app.ask("SET app:x 1"), "+OK\r\n");
+    let pid = redis.pid().to_string();
+    let signal = |signal: &str| {
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    };
+    let seen = proxy.log().len();
+    signal("-STOP");
+    put_password(&proxy, "later");
+    proxy.wait_for_log(seen, "no link can be made with the new settings");
+    signal("-CONT");
+    wait_for("the upstream", || (app.ask("GET app:x") == "$1\r\n1\r\n").then_some(()));
+    assert!(!proxy.log().iter().any(|line| line.contains(TAKEN_OVER)));
+    assert_eq!(redis.client().ask("ACL SETUSER redkeep <first >later"), "+OK\r\n");
+    proxy.wait_for_log(seen, TAKEN_OVER);
+}
+
+#[test]
 fn timeouts_of_the_upstream_change_live_and_its_address_does_not() {
     let (redis, proxy) = start();
     let mut app = proxy.plain().login("app", "secret");
@@ -149,6 +170,8 @@ fn timeouts_of_the_upstream_change_live_and_its_address_does_not() {
     let changed = config.replace("  username", "  response_timeout: 300ms\n  username");
     std::fs::write(proxy.config_path(), changed).unwrap();
     proxy.wait_for_log(seen, TAKEN_OVER);
+    // So that there is a new link before nothing gets through.
+    assert_eq!(app.ask("GET app:x"), "$-1\r\n");
     redis.client().ask("CLIENT PAUSE 2000 ALL");
     assert!(text(&app.call(&["GET", "app:x"])).starts_with("-INDOUBT"));
     let seen = proxy.log().len();

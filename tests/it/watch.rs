@@ -329,6 +329,27 @@ fn half_a_file_gets_into_force_neither_while_it_is_written_nor_while_its_last_li
 }
 
 #[test]
+fn who_empties_a_file_before_writing_it_waits_for_nothing() {
+    let (proxy, mount) = mounted(Redis::shared(), USERS, "");
+    let mut times = Vec::new();
+    // A busy machine may be slow once.
+    for number in 0..5 {
+        let seen = proxy.log().len();
+        mount.write("users.acl", "");
+        // So that the empty file is looked at, and waited for.
+        pause(Duration::from_millis(150));
+        let begin = Instant::now();
+        mount.write("users.acl", &format!("{USERS}user new-{number} on >secret\n"));
+        proxy.wait_for_log(seen, RELOADED);
+        times.push(begin.elapsed());
+    }
+    times.sort_unstable();
+    // Whoever waited for the end of an unfinished file would take a second.
+    assert!(times[0] < Duration::from_millis(600), "{times:?}");
+    assert!(!proxy.log().iter().any(|line| line.contains(REFUSED)));
+}
+
+#[test]
 fn what_clients_have_changed_stays_when_something_else_changes() {
     let (proxy, mount) = mounted(Redis::shared(), USERS, "");
     let mut admin = proxy.plain().login("admin", "secret");
