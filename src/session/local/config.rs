@@ -28,8 +28,16 @@ const OWN: [&str; 4] = [ACL_FILE, LOG_MAX_LEN, PUBSUB_DEFAULT, REQUIREPASS];
 /// What `CONFIG GET requirepass` shows of a password.
 const HIDDEN: &str = "***";
 
-/// The parameters of ours that a `CONFIG GET` asks for, with their values.
-pub(in crate::session) type OwnValues = Vec<(&'static str, String)>;
+/// All parameters of ours, for the reply to a `CONFIG GET`.
+pub(in crate::session) type OwnValues = Vec<OwnValue>;
+
+/// A parameter of ours.
+pub(in crate::session) struct OwnValue {
+    name: &'static str,
+    value: String,
+    /// The request asks for it, as far as we can tell: then it is answered even if the upstream does not know it.
+    asked: bool,
+}
 
 /// Whether a request is a `CONFIG SET` of a parameter of ours.
 pub(in crate::session) fn sets_own(judged: Judged<'_>) -> bool {
@@ -47,8 +55,11 @@ pub(in crate::session) fn own_values(users: &Users, policy: &Policy, request: Re
     let patterns: Vec<Glob> =
         request.args(2).map(|pattern| Glob::new(&c_string(pattern).to_ascii_lowercase())).collect();
     OWN.into_iter()
-        .filter(|name| patterns.iter().any(|pattern| pattern.matches(name.as_bytes())))
-        .map(|name| (name, value(users, policy, name)))
+        .map(|name| OwnValue {
+            name,
+            value: value(users, policy, name),
+            asked: patterns.iter().any(|pattern| pattern.matches(name.as_bytes())),
+        })
         .collect()
 }
 
@@ -72,23 +83,23 @@ pub(in crate::session) fn rewrite(reply: &[u8], own: &OwnValues, protocol: Proto
     let Some(pairs) = pairs(reply) else {
         return encode::error(out, b"ERR redkeep: the upstream's reply to CONFIG GET was not understood");
     };
-    let is_own = |name: &[u8]| own.iter().find(|(own, _)| own.as_bytes().eq_ignore_ascii_case(name));
-    let missing: Vec<_> = own
-        .iter()
-        .filter(|(own, _)| !pairs.iter().any(|(name, _)| own.as_bytes().eq_ignore_ascii_case(name)))
-        .collect();
+    let find_own = |name: &[u8]| own.iter().find(|own| own.name.as_bytes().eq_ignore_ascii_case(name));
+    let answered =
+        |own: &OwnValue| pairs.iter().any(|(name, _)| own.name.as_bytes().eq_ignore_ascii_case(name));
+    let missing: Vec<_> = own.iter().filter(|own| own.asked && !answered(own)).collect();
     encode::map(out, pairs.len().saturating_add(missing.len()), protocol);
     for (name, theirs) in pairs {
         encode::bulk(out, name);
-        match is_own(name) {
-            Some((_, value)) => encode::bulk(out, value.as_bytes()),
+        // SECURITY: asked for or not. Redis reads some patterns otherwise than we (`[^Z-a]`, since it minds no case).
+        match find_own(name) {
+            Some(own) => encode::bulk(out, own.value.as_bytes()),
             None if is_credential(name) => encode::bulk(out, b""),
             None => encode::bulk(out, theirs),
         }
     }
-    for (name, value) in missing {
-        encode::bulk(out, name.as_bytes());
-        encode::bulk(out, value.as_bytes());
+    for own in missing {
+        encode::bulk(out, own.name.as_bytes());
+        encode::bulk(out, own.value.as_bytes());
     }
 }
 
@@ -182,8 +193,11 @@ fn c_string(text: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    fn rewritten(reply: &str, own: &[(&'static str, &str)], protocol: Protocol) -> String {
-        let own = own.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    fn rewritten(reply: &str, own: &[(&'static str, &str, bool)], protocol: Protocol) -> String {
+        let own = own
+            .iter()
+            .map(|(name, value, asked)| OwnValue { name, value: (*value).to_owned(), asked: *asked })
+            .collect();
         let mut out = BytesMut::new();
         rewrite(reply.as_bytes(), &own, protocol, &mut out);
         String::from_utf8(out.to_vec()).unwrap()
@@ -192,11 +206,20 @@ mod tests {
     #[test]
     fn credentials_of_the_upstream_are_blanked_and_own_values_put_in() {
         let theirs = "*6\r\n$10\r\nmasterauth\r\n$6\r\nsecret\r\n$11\r\nREQUIREPASS\r\n$6\r\nsecret\r\n$4\r\nport\r\n$1\r\n1\r\n";
-        let own = [("requirepass", "***"), ("aclfile", "")];
+        let own = [("requirepass", "***", true), ("aclfile", "", true), ("acllog-max-len", "9", false)];
         assert_eq!(
             rewritten(theirs, &own, Protocol::Resp2),
             "*8\r\n$10\r\nmasterauth\r\n$0\r\n\r\n$11\r\nREQUIREPASS\r\n$3\r\n***\r\n$4\r\nport\r\n$1\r\n1\r\n\
              $7\r\naclfile\r\n$0\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn what_the_upstream_answers_of_ours_is_replaced_even_if_nobody_seems_to_have_asked_for_it() {
+        let theirs = "*2\r\n$11\r\nrequirepass\r\n$6\r\nsecret\r\n";
+        assert_eq!(
+            rewritten(theirs, &[("requirepass", "***", false)], Protocol::Resp2),
+            "*2\r\n$11\r\nrequirepass\r\n$3\r\n***\r\n"
         );
     }
 
