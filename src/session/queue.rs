@@ -44,6 +44,8 @@ pub struct Queue {
     pub changes_users: bool,
     /// One is [`Part::Mirrored`].
     pub mirrored: bool,
+    /// One is [`Part::Track`].
+    pub tracks: bool,
     /// One writes, or is replicated like a write: CLIENT PAUSE holds EXEC back.
     pub writes: bool,
 }
@@ -117,15 +119,10 @@ impl Queue {
         }
         // Another user would have another mirror, and tracking is of one link.
         let moves = moves(judged) || part == Part::Track;
-        if (self.mirrored && moves) || (part == Part::Mirrored && (self.moves || self.tracks())) {
+        if (self.mirrored && moves) || (part == Part::Mirrored && (self.moves || self.tracks)) {
             return Err(Refusal::NotMirrored);
         }
         Ok(())
-    }
-
-    /// Whether CLIENT TRACKING is among them.
-    pub(super) fn tracks(&self) -> bool {
-        self.entries.iter().any(|entry| entry.part == Part::Track)
     }
 
     /// Notes that a command was queued.
@@ -136,6 +133,7 @@ impl Queue {
         self.own |= part != Part::Plain;
         self.moves |= moves(judged);
         self.mirrored |= part == Part::Mirrored;
+        self.tracks |= part == Part::Track;
         self.changes_users |= changes_users(judged);
         self.writes |= is_replicated(judged);
         if self.bytes > MAX_QUEUE_BYTES && !self.incomplete {

@@ -162,7 +162,7 @@ fn execute_again_judged<'a>(
     state.notes.append(&mut notes);
     state.recorder.adopt(records);
     // Refused while queueing, unless the rules were others then, or are another user's.
-    if plan.mirrored && (state.queue.moves || state.queue.tracks()) {
+    if plan.mirrored && (state.queue.moves || state.queue.tracks) {
         return end(state, settled, out, |out| encode::error(out, NOT_TOGETHER.as_bytes()));
     }
     // On its own link nothing is queued yet.
