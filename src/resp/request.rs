@@ -5,6 +5,10 @@
 
 use std::ops::Range;
 
+/// What a copy of a request takes in memory beside its bytes and the places of its arguments: for whoever holds it, and
+/// for the allocator. An estimate, rather too much than too little.
+const OVERHEAD_OF_COPY: usize = 128;
+
 /// One command of a client: `args[0]` is the command's name, in the client's spelling.
 ///
 /// All bytes are attacker-controlled. Cheap to copy; nothing is allocated. Has no `Debug`: arguments are secrets.
@@ -46,6 +50,13 @@ impl<'a> Request<'a> {
     /// The canonical multibulk encoding of the arguments.
     pub fn wire(&self) -> &'a [u8] {
         self.wire
+    }
+
+    /// How many bytes of memory a copy of it takes that is kept, roughly: of many short arguments far more than they are
+    /// long.
+    pub fn cost(&self) -> usize {
+        let places = self.args.len().saturating_mul(size_of::<Range<usize>>());
+        self.wire.len().saturating_add(places).saturating_add(OVERHEAD_OF_COPY)
     }
 }
 

@@ -70,6 +70,7 @@ impl<S> Session<S> {
         let shared = self.shared.clone();
         let executing = self.tend_execution();
         let policy = shared.live.load();
+        self.blocked.settle(&self.outbox);
         // A session that is closing already owes its last reply, also to who has deleted their own user.
         let stale = !self.closing && self.state.generation != policy.generation();
         if stale && !self.state.refresh(&policy) {
@@ -111,7 +112,10 @@ impl<S> Session<S> {
                 }
                 return Some(Stop::Backlog);
             }
-            if self.outbox.is_crowded() || (self.state.caps.in_flight().is_some() && self.is_over_cap()) {
+            if self.outbox.is_crowded()
+                || self.blocked.is_crowded()
+                || (self.state.caps.in_flight().is_some() && self.is_over_cap())
+            {
                 return Some(Stop::Unsettled);
             }
             match self.handle_request(&policy) {
@@ -236,7 +240,7 @@ impl<S> Session<S> {
                     }
                     Pick::Link(link) if way.send(&link, judged, then, policy, state) => {
                         if then == Then::ReleaseAfterReply && judged.spec().flags.contains(flag::BLOCKING) {
-                            blocked.sent(judged, state.db);
+                            blocked.sent(judged.request(), state.db, outbox);
                         }
                         state.sent(then, judged, policy);
                     }

@@ -300,7 +300,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Bytes that wait here for the upstream or for the client.
     fn held(&self) -> usize {
         let whole = self.whole.as_ref().map_or(0, Bytes::len);
-        self.input.len().saturating_add(whole).saturating_add(self.outbox.held())
+        self.input
+            .len()
+            .saturating_add(whole)
+            .saturating_add(self.outbox.held())
+            .saturating_add(self.blocked.held())
     }
 
     /// Lets others know how the session stands after a turn; `active`: it has handled something.

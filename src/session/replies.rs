@@ -53,6 +53,8 @@ struct Inner {
     slots: VecDeque<Slot>,
     /// How many of the slots are open.
     open: usize,
+    /// How many requests were ever sent.
+    taken: u64,
     /// Bytes of replies that wait in slots.
     waiting: usize,
     /// Confirmations of subscriptions that the session has not looked at yet.
@@ -123,6 +125,11 @@ impl Outbox {
         self.inner.borrow().open
     }
 
+    /// How many requests were ever sent to a link.
+    pub fn slots_taken(&self) -> u64 {
+        self.inner.borrow().taken
+    }
+
     /// From now on the client is a replica, which is held to the limits of its class.
     pub fn serve_replica(&self) {
         self.inner.borrow_mut().replica = true;
@@ -161,6 +168,7 @@ impl Outbox {
         let muted = inner.muted;
         inner.slots.push_back(Slot::Open { muted });
         inner.open = inner.open.saturating_add(1);
+        inner.taken = inner.taken.wrapping_add(1);
     }
 
     /// Adds a reply of Redkeep's own, behind all replies that are still open. Empties `reply`.

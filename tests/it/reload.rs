@@ -205,6 +205,27 @@ fn a_blocked_session_whose_user_is_gone_is_closed_and_takes_nothing() {
 }
 
 #[test]
+fn a_command_that_has_ended_is_not_held_against_the_one_that_waits_behind_it() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::standard(&redis);
+    let mut app = proxy.tls().login("app", "secret");
+    let mut admin = proxy.tls().login("admin", "secret");
+    app.send(&["BLPOP", "app:first", "0"]);
+    app.send(&["BLPOP", "app:second", "0"]);
+    let mut direct = redis.client();
+    assert_eq!(direct.ask("RPUSH app:first 1"), ":1\r\n");
+    assert!(text(&app.read_reply()).contains("app:first"));
+    wait_for("the second", || direct.ask("INFO clients").contains("blocked_clients:1").then_some(()));
+    assert_eq!(admin.ask("ACL SETUSER app resetkeys ~app:second"), "+OK\r\n");
+    let mut other = proxy.tls().login("app", "secret");
+    assert!(other.ask("GET app:first").starts_with("-NOPERM"));
+    assert_eq!(direct.ask("RPUSH app:second 1"), ":1\r\n");
+    let reply = text(&app.read_reply());
+    assert!(reply.contains("app:second"), "what is still permitted goes on: {reply}");
+    proxy.assert_no_panic();
+}
+
+#[test]
 fn a_blocked_client_does_not_hold_up_the_end_and_takes_nothing() {
     for server in all().into_iter().chain(redis_6_2()) {
         let redis = Redis::start_program(&server, &[]);
