@@ -305,6 +305,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             .saturating_add(whole)
             .saturating_add(self.outbox.held())
             .saturating_add(self.blocked.held())
+            .saturating_add(self.state.queue.cost)
     }
 
     /// Lets others know how the session stands after a turn; `active`: it has handled something.

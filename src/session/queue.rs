@@ -18,18 +18,21 @@ use crate::policy::{Gates, Judged, Policy, Verdict, broadcasts};
 use crate::resp::{RequestBuf, error_text};
 use crate::upstream::StandIn;
 
-/// Queues that are larger are not kept, and cannot be judged again: a change of the policy aborts them.
-const MAX_QUEUE_BYTES: usize = 16 * 1024 * 1024;
+/// Queues that take more memory are not kept, and cannot be judged again: a change of the policy aborts them. Enough for
+/// 100,000 commands of 128 bytes.
+const MAX_QUEUE_COST: usize = 32 * 1024 * 1024;
 
 /// The commands of a transaction.
 #[derive(Default)]
 pub struct Queue {
-    /// As they were sent. Once they were too many bytes, those alone that are not [`Part::Plain`].
+    /// As they were sent. Once they took too much memory, those alone that are not [`Part::Plain`].
     pub entries: Vec<Entry>,
     /// How many there are.
     pub count: usize,
     /// Their bytes.
     pub bytes: usize,
+    /// What those that are kept take in memory: of short commands many times their bytes.
+    pub cost: usize,
     /// The bytes of their arguments alone: what counts for `client_query_buffer_limit`.
     pub arg_bytes: usize,
     /// Whether some were not kept.
@@ -110,7 +113,8 @@ impl Queue {
 
     /// Whether a command may be queued.
     pub(super) fn takes(&self, judged: Judged<'_>, part: Part) -> Result<(), Refusal> {
-        let too_large = self.bytes.saturating_add(judged.wire().len()) > MAX_QUEUE_BYTES;
+        let cost = self.cost.saturating_add(judged.request().cost());
+        let too_large = self.incomplete || cost > MAX_QUEUE_COST;
         if (part != Part::Plain || self.moves || self.mirrored) && too_large {
             return Err(Refusal::TooLarge);
         }
@@ -136,13 +140,18 @@ impl Queue {
         self.tracks |= part == Part::Track;
         self.changes_users |= changes_users(judged);
         self.writes |= is_replicated(judged);
-        if self.bytes > MAX_QUEUE_BYTES && !self.incomplete {
+        let cost = judged.request().cost();
+        if self.cost.saturating_add(cost) > MAX_QUEUE_COST && !self.incomplete {
             self.incomplete = true;
             self.entries.retain(|entry| entry.part != Part::Plain);
+            self.entries.shrink_to_fit();
+            let costs = self.entries.iter().map(|entry| entry.request.as_request().cost());
+            self.cost = costs.fold(0, usize::saturating_add);
         }
         if !self.incomplete || part != Part::Plain {
             let args: Vec<&[u8]> = judged.request().args(0).collect();
             self.entries.push(Entry { place: self.count, request: RequestBuf::from_args(&args), part });
+            self.cost = self.cost.saturating_add(cost);
         }
         self.count = self.count.saturating_add(1);
     }

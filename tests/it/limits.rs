@@ -175,6 +175,25 @@ fn past_maxmemory_clients_those_who_hold_most_are_closed_and_the_others_are_serv
 }
 
 #[test]
+fn what_a_transaction_has_queued_counts_for_maxmemory_clients() {
+    let proxy = Proxy::with_users(Redis::shared(), USERS, "limits:\n  maxmemory_clients: 2mb\n");
+    let mut other = proxy.plain().login("app", "secret");
+    let mut client = proxy.plain().login("app", "secret");
+    assert_eq!(client.ask("MULTI"), "+OK\r\n");
+    // 14 bytes each, and ten times that to be kept.
+    let mut queued = 0;
+    let batch = b"*1\r\n$4\r\nPING\r\n".repeat(1000);
+    while client.try_send_raw(&batch).is_some() && (0..1000).all(|_| client.try_read_reply().is_some()) {
+        queued += 1000;
+        assert!(queued < 100_000, "nobody counts them");
+    }
+    assert!(queued >= 5000, "{queued}");
+    assert_eq!(other.ask("PING"), "+PONG\r\n");
+    proxy.wait_for_log(0, "a client is evicted");
+    proxy.assert_no_panic();
+}
+
+#[test]
 fn many_who_pipeline_and_do_not_read_stay_within_maxmemory_clients() {
     let redis = Redis::start(&[]);
     let proxy = Proxy::with_users(&redis, USERS, "limits:\n  maxmemory_clients: 64mb\n");

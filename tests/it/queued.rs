@@ -595,21 +595,21 @@ fn what_cannot_be_queued_is_refused_in_so_many_words() {
     assert!(admin.ask("ACL LIST").contains("user app on"), "nothing of it has run");
     assert_eq!(redis.client().ask("EXISTS before"), ":0\r\n");
 
-    // A queue of more than 16 MiB is not kept.
+    // A queue that takes more than 32 MiB is not kept.
     let value = "v".repeat(1024 * 1024);
     admin.ask("MULTI");
-    for _ in 0..17 {
+    for _ in 0..33 {
         assert_eq!(text(&admin.call(&["SET", "large", &value])), "+QUEUED\r\n");
     }
     assert_eq!(admin.ask("CLIENT ID"), refused("'client id' in so large a transaction"));
     assert!(admin.ask("EXEC").starts_with("-EXECABORT "));
     admin.ask("MULTI");
     assert_eq!(admin.ask("CLIENT GETNAME"), "+QUEUED\r\n");
-    for _ in 0..17 {
+    for _ in 0..33 {
         assert_eq!(text(&admin.call(&["SET", "large", &value])), "+QUEUED\r\n");
     }
     let reply = admin.ask("EXEC");
-    assert_eq!(reply, format!("*18\r\n$-1\r\n{}", "+OK\r\n".repeat(17)));
+    assert_eq!(reply, format!("*34\r\n$-1\r\n{}", "+OK\r\n".repeat(33)));
     proxy.assert_no_panic();
 }
 

@@ -427,7 +427,7 @@ fn sent_line(policy: &Policy, state: &mut State, line: &str, then: Then) {
 fn a_queue_that_is_too_large_or_was_renamed_is_not_judged_again() {
     let policy = policy(Version::V7_0, USERS, &[("KEYS", "")]);
     let renamed = self::policy_renamed();
-    for (other, bytes) in [(&policy, 17 * 1024 * 1024), (&renamed, 1)] {
+    for (other, bytes) in [(&policy, 33 * 1024 * 1024), (&renamed, 1)] {
         let mut state = state(&policy, "app");
         sent_line(&policy, &mut state, "MULTI", Then::BeginTransaction);
         sent_line(
@@ -441,6 +441,36 @@ fn a_queue_that_is_too_large_or_was_renamed_is_not_judged_again() {
         assert_eq!(outcome(other, &mut state, "EXEC", true), expected);
         assert_eq!(state.transaction, IDLE);
     }
+}
+
+#[test]
+fn a_queue_is_as_large_as_what_it_takes_in_memory() {
+    let policy = policy(Version::V7_0, USERS, &[]);
+    let mut state = state(&policy, "app");
+    let value = "x".repeat(64);
+    sent_line(&policy, &mut state, "MULTI", Then::BeginTransaction);
+    for number in 0..100_000 {
+        let line = format!("SET app:{number} {value}");
+        sent_line(&policy, &mut state, &line, Then::Queued(Part::Plain));
+    }
+    assert!(!state.queue.incomplete, "of honest use all is kept");
+    assert!(state.queue.cost > 2 * state.queue.bytes);
+    sent_line(&policy, &mut state, "MULTI", Then::BeginTransaction);
+    assert_eq!(state.queue.cost, 0);
+    // Short arguments take more than they are long.
+    let many = format!("DEL{}", " app:k".repeat(100_000));
+    while !state.queue.incomplete {
+        sent_line(&policy, &mut state, "CLIENT ID", Then::Queued(Part::LEFT_OUT));
+        sent_line(&policy, &mut state, &many, Then::Queued(Part::Plain));
+        assert!(state.queue.cost <= 32 * 1024 * 1024);
+    }
+    assert!(state.queue.bytes < 16 * 1024 * 1024, "{}", state.queue.bytes);
+    let kept = state.queue.cost;
+    assert!((100..10_000).contains(&kept), "{kept} for those alone that Redkeep answers itself");
+    sent_line(&policy, &mut state, "PING", Then::Queued(Part::Plain));
+    assert_eq!(state.queue.cost, kept);
+    let refused = "-ERR 'client id' in so large a transaction is not available through redkeep";
+    assert_eq!(outcome(&policy, &mut state, "CLIENT ID", true), refused);
 }
 
 fn policy_renamed() -> Policy {
