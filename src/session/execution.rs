@@ -68,6 +68,12 @@ impl<S> Session<S> {
         self.state.queue = Queue::default();
         // It may have changed the user.
         self.outbox.fence(self.state.fence.as_ref());
+        let policy = self.shared.live.load().clone();
+        if !self.state.may_listen_on(&policy) {
+            log_notes(&mut self.state, &self.shared);
+            self.end_listening();
+            return false;
+        }
         self.outbox.deliver(match (&reply, &outcome) {
             _ if muted => Delivery::Reply(b""),
             (Some(reply), _) => Delivery::Reply(reply),

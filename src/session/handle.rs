@@ -183,6 +183,11 @@ impl<S> Session<S> {
             *unseen = true;
             // It may be another user now.
             outbox.fence(state.fence.as_ref());
+            if !state.may_listen_on(policy) {
+                log_notes(state, shared);
+                self.end_listening();
+                return None;
+            }
         }
         match action {
             Action::Administer { judged } => {

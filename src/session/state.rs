@@ -64,6 +64,8 @@ pub struct State {
     pub incarnation: Option<Incarnation>,
     /// The same user, if a key fence holds for it.
     pub fence: Option<Arc<User>>,
+    /// The user has changed while a fence held, and nobody has looked yet at what the session listens to.
+    left_fence: bool,
     /// How much the user may have at the same time.
     pub caps: Caps,
     /// Where clients are counted; `None` for a copy that only tries commands.
@@ -203,6 +205,7 @@ impl State {
             user: None,
             incarnation: None,
             fence: None,
+            left_fence: false,
             caps: Caps::default(),
             accounts: None,
             place: None,
@@ -270,6 +273,7 @@ impl State {
         self.proof = proof;
         self.incarnation = user.and_then(|user| policy.incarnation(user.name()));
         self.user = user.cloned();
+        self.left_fence |= self.fence.is_some();
         self.fence = user.filter(|user| policy.fences(user)).cloned();
         self.take_caps(policy);
         self.place = match (self.place.take(), &self.accounts, user) {
@@ -353,6 +357,17 @@ impl State {
         self.fence = self.user.clone().filter(|user| policy.fences(user));
         self.take_caps(policy);
         self.may_hear_everybody(policy)
+    }
+
+    /// Whether the session may listen on to what it listens to. SECURITY: what was permitted since a fence filtered it is
+    /// judged as the new user's own when the user changes, as after a change of the policy. False: the session must end.
+    #[must_use]
+    pub(super) fn may_listen_on(&mut self, policy: &Policy) -> bool {
+        if !std::mem::take(&mut self.left_fence) || !self.listens() {
+            return true;
+        }
+        self.subscriptions.judge_again();
+        self.may_keep_subscriptions() && self.may_hear_everybody(policy)
     }
 
     /// Judges again what goes on for ever once it was permitted.

@@ -54,6 +54,17 @@ impl<S> Session<S> {
         self.closing = true;
     }
 
+    /// Ends a session whose new user may not hear what the old one heard through a fence.
+    #[cold]
+    pub(super) fn end_listening(&mut self) {
+        debug!(
+            client = self.state.ends.client,
+            "the session's new user may not hear what the session listens to"
+        );
+        self.state.record_ended("revoked");
+        self.abandon();
+    }
+
     /// Takes note of what the upstream has confirmed, and ends the session if it may not keep a subscription, or does
     /// not read its messages.
     pub(super) fn tend_subscriptions(&mut self) {

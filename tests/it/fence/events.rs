@@ -167,6 +167,47 @@ fn another_user_of_the_same_session_hears_by_its_own_patterns() {
 }
 
 #[test]
+fn another_user_of_the_same_session_does_not_hear_what_only_a_fence_had_permitted() {
+    let redis = Redis::start(&[]);
+    let proxy = fenced(&redis);
+    let mut direct = redis.client();
+    direct.ask("CONFIG SET notify-keyspace-events KEA");
+    assert_eq!(login(&proxy, "admin").ask("ACL SETUSER open resetchannels &news"), "+OK\r\n");
+    let listener = |listens: &str| {
+        let mut client = login(&proxy, "a");
+        client.ask("HELLO 3");
+        let reply = client.ask(listens);
+        assert!(!reply.starts_with('-'), "{listens}: {reply}");
+        client
+    };
+    for listens in ["PSUBSCRIBE __key*", "SUBSCRIBE __keyevent@0__:set", "CLIENT TRACKING ON BCAST"] {
+        for (before, change, after) in
+            [("PING", "AUTH open secret", "PING"), ("MULTI", "HELLO 3 AUTH open secret", "EXEC")]
+        {
+            let mut client = listener(listens);
+            let refused = client.ask("AUTH open wrong");
+            assert!(refused.starts_with("-WRONGPASS"), "{refused}");
+            client.ask(before);
+            client.send_raw(format!("{change}\r\n{after}\r\n").as_bytes());
+            direct.ask("SET canary:1 x");
+            let rest = text(&client.read_to_end());
+            assert!(!rest.contains("canary"), "{listens}, {change}: {rest}");
+        }
+    }
+    // What the new user may hear by itself goes on, and so does what another fence filters.
+    let mut client = listener("SUBSCRIBE news");
+    assert_eq!(client.ask("AUTH open secret"), "+OK\r\n");
+    direct.ask("PUBLISH news x");
+    assert!(text(&client.read_reply()).contains("news"));
+    let mut client = listener("CLIENT TRACKING ON BCAST");
+    assert_eq!(client.ask("AUTH b secret"), "+OK\r\n");
+    direct.ask("MSET a:1 x canary:1 x");
+    let told = text(&client.read_reply());
+    assert!(told.contains("canary:1") && !told.contains("a:1"), "{told}");
+    proxy.assert_no_panic();
+}
+
+#[test]
 fn tracking_tells_a_fenced_user_of_its_own_keys_also_with_bcast() {
     for program in all() {
         let (redis, proxy) = start(&program);
