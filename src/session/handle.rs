@@ -253,8 +253,11 @@ impl<S> Session<S> {
                         let error = if let Pick::None(error) = unsent { error } else { NOT_SENT };
                         encode::error(reply, error.as_bytes());
                         outbox.reply(reply);
-                        // The client may have sent more before it reads that; it must not run on its own.
-                        *closing |= matches!(then, Then::BeginTransaction | Then::Watch);
+                        // The client may have sent more before it reads that; it must not run on its own, nor without
+                        // this one.
+                        *closing |=
+                            matches!(then, Then::BeginTransaction | Then::EndTransaction | Then::Watch);
+                        state.transaction.doomed |= state.transaction.queueing;
                     }
                 }
             }
