@@ -3,7 +3,6 @@
 //! INVARIANT: replies are matched to slots by order alone, so any doubt about the order (a surplus reply, a reply to a
 //! request that was not written) is an error, which poisons the link.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -186,8 +185,7 @@ impl Inner {
         };
         let inside = inside.filter(|_| name == "exec");
         let Some(scope) = own.max(inside) else { return sink };
-        let (names, passing) = (self.names.clone(), Cell::new(false));
-        Rc::new(View { sink, names, scope, whole: inside.is_some(), passing })
+        Rc::new(View::new(sink, self.names.clone(), scope, inside.is_some()))
     }
 
     /// Makes the slot of a request whose bytes are appended next.

@@ -6,7 +6,7 @@
 //! SLOWLOG GET arguments that are such a name; data never.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -40,13 +40,42 @@ pub(super) struct View {
     /// The reply must be seen as a whole: one command's among those of a transaction.
     pub(super) whole: bool,
     /// Pieces of a reply were passed on, so what comes is the middle of data.
-    pub(super) passing: Cell<bool>,
+    passing: Cell<bool>,
+    /// With [`Scope::Bulks`], the end of the last piece: the beginning of an element that is not all there. No longer than
+    /// the longest argument that SLOWLOG shows, 128 bytes, and its head.
+    unread: RefCell<Vec<u8>>,
+}
+
+impl View {
+    pub(super) fn new(sink: Rc<dyn Sink>, names: Arc<Names>, scope: Scope, whole: bool) -> Self {
+        View { sink, names, scope, whole, passing: Cell::new(false), unread: RefCell::default() }
+    }
+
+    /// What is whole of a reply in pieces, of which `piece` is the next one; all of it, if it is the last one.
+    fn next_elements(&self, piece: &[u8], last: bool) -> Vec<u8> {
+        let mut unread = self.unread.borrow_mut();
+        unread.extend_from_slice(piece);
+        let end = if last { unread.len() } else { end_of_elements(&unread) };
+        let rest = unread.split_off(end);
+        std::mem::replace(&mut unread, rest)
+    }
 }
 
 impl Sink for View {
     fn deliver(&self, delivery: Delivery<'_>) {
         match delivery {
-            Delivery::Reply(_) if self.passing.take() => self.sink.deliver(delivery),
+            Delivery::Part(piece) if self.scope == Scope::Bulks => {
+                self.passing.set(true);
+                let elements = self.next_elements(piece, false);
+                self.sink.deliver(Delivery::Part(&scrubbed(&elements, &self.names, self.scope)));
+            }
+            Delivery::Reply(piece) if self.passing.take() => {
+                if self.scope == Scope::Bulks {
+                    let elements = self.next_elements(piece, true);
+                    return self.sink.deliver(Delivery::Reply(&scrubbed(&elements, &self.names, self.scope)));
+                }
+                self.sink.deliver(delivery);
+            }
             Delivery::Reply(frame) => {
                 self.sink.deliver(Delivery::Reply(&scrubbed(frame, &self.names, self.scope)));
             }
@@ -110,6 +139,25 @@ pub(super) fn scrubbed<'f>(frame: &'f [u8], names: &Names, scope: Scope) -> Cow<
     }
     out.extend_from_slice(rest);
     Cow::Owned(out)
+}
+
+/// Where the last element ends that is all there: a line, or a bulk string with its head.
+fn end_of_elements(bytes: &[u8]) -> usize {
+    let mut end: usize = 0;
+    while let Some(line) = bytes.get(end..).and_then(first_line) {
+        let payload = if matches!(line.first(), Some(b'$' | b'=' | b'!')) { payload_len(line) } else { 0 };
+        let next = end.saturating_add(line.len()).saturating_add(payload);
+        if next > bytes.len() {
+            break;
+        }
+        end = next;
+    }
+    end
+}
+
+/// With its line break.
+fn first_line(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.get(..=memchr::memchr(b'\n', bytes)?)
 }
 
 /// How many bytes follow a line such as `$3`, with the line break behind them.
@@ -197,21 +245,45 @@ mod tests {
         );
     }
 
-    #[test]
-    fn what_follows_pieces_of_a_reply_is_data() {
-        #[derive(Default)]
-        struct Seen(RefCell<Vec<u8>>);
-        impl Sink for Seen {
-            fn deliver(&self, delivery: Delivery<'_>) {
-                if let Delivery::Reply(bytes) | Delivery::Part(bytes) = delivery {
-                    self.0.borrow_mut().extend_from_slice(bytes);
-                }
+    #[derive(Default)]
+    struct Seen(RefCell<Vec<u8>>);
+
+    impl Sink for Seen {
+        fn deliver(&self, delivery: Delivery<'_>) {
+            if let Delivery::Reply(bytes) | Delivery::Part(bytes) = delivery {
+                self.0.borrow_mut().extend_from_slice(bytes);
             }
         }
+
+        fn takes_parts(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn slowlog_is_scrubbed_wherever_its_reply_is_cut_into_pieces() {
+        let names = Arc::new(Names::new([("CONFIG", "cfg_1")]));
+        let reply = b"*2\r\n*3\r\n:1\r\n$5\r\ncfg_1\r\n$7\r\n\r\n$5\r\nx\r\n$5\r\nCFG_1\r\n";
+        let expected = b"*2\r\n*3\r\n:1\r\n$6\r\nconfig\r\n$7\r\n\r\n$5\r\nx\r\n$6\r\nconfig\r\n";
+        for first in 0..reply.len() {
+            for second in first..reply.len() {
+                let seen = Rc::new(Seen::default());
+                let view = View::new(seen.clone(), names.clone(), Scope::Bulks, false);
+                assert!(view.takes_parts());
+                view.deliver(Delivery::Part(&reply[..first]));
+                view.deliver(Delivery::Part(&reply[first..second]));
+                assert!(view.unread.borrow().len() < 15, "no more is kept than one element");
+                view.deliver(Delivery::Reply(&reply[second..]));
+                assert_eq!(&*seen.0.borrow(), expected, "{first}, {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_follows_pieces_of_a_reply_is_data() {
         let seen = Rc::new(Seen::default());
         let names = Arc::new(Names::new([("CONFIG", "cfg_1")]));
-        let (scope, passing) = (Scope::Lines, Cell::new(false));
-        let view = View { sink: seen.clone(), names, scope, whole: false, passing };
+        let view = View::new(seen.clone(), names, Scope::Lines, false);
         view.deliver(Delivery::Part(b"$20\r\n"));
         view.deliver(Delivery::Reply(b"-ERR 'cfg_1' 'cfg_1'\r\n"));
         view.deliver(Delivery::Reply(b"-ERR 'cfg_1'\r\n"));

@@ -260,3 +260,24 @@ fn names_that_redkeep_cannot_work_with_are_refused_by_check() {
     }
     assert!(!said.contains(":10:"), "{said}");
 }
+
+#[test]
+fn a_slowlog_that_comes_in_pieces_tells_no_name_of_the_upstream_either() {
+    for program in servers() {
+        let redis = start(&program);
+        let proxy = before(&redis, &all_names(), "");
+        let mut client = Client::tcp(proxy.port(0)).login("admin", "secret");
+        for line in ["CONFIG SET slowlog-max-len 4000", "CONFIG SET slowlog-log-slower-than 0"] {
+            assert_eq!(client.ask(line), "+OK\r\n", "{program:?}: {line}");
+        }
+        let value = "v".repeat(100);
+        (0..2000).for_each(|_| client.send(&["SET", "key", &value]));
+        (0..2000).for_each(|_| assert_eq!(client.read_reply(), b"+OK\r\n"));
+        let reply = client.ask("SLOWLOG GET 4000").to_ascii_lowercase();
+        assert!(reply.len() > 4 * 64 * 1024, "{program:?}: {}", reply.len());
+        assert!(!reply.contains(SECRET), "{program:?}");
+        assert_eq!(reply.matches("\r\n$3\r\nset\r\n$3\r\nkey\r\n").count(), 2000, "{program:?}");
+        assert_eq!(client.ask("GET key"), format!("$100\r\n{value}\r\n"), "{program:?}");
+        proxy.assert_no_panic();
+    }
+}
