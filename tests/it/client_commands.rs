@@ -329,6 +329,23 @@ fn age_and_idle_time_are_seconds_and_buffers_are_bytes() {
 }
 
 #[test]
+fn a_client_that_is_named_very_often_is_not_listed_as_often() {
+    let proxy = Proxy::standard(Redis::shared());
+    let mut admin = proxy.plain().login("admin", "secret");
+    let id = admin.ask("CLIENT ID").trim_matches([':', '\r', '\n']).to_owned();
+    let mut list = |count: usize| {
+        let args: Vec<&str> = ["CLIENT", "LIST", "ID"].into_iter().chain(vec![&*id; count]).collect();
+        text(&admin.call(&args))
+    };
+    assert_eq!(list(1000).matches(" addr=").count(), 1000, "as Redis does");
+    assert_eq!(
+        list(200_000),
+        "-ERR CLIENT LIST of so many clients by their numbers is not available through redkeep\r\n"
+    );
+    proxy.assert_no_panic();
+}
+
+#[test]
 fn clients_are_killed_as_the_server_kills_them() {
     for server in all() {
         compare(
