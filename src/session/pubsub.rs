@@ -27,6 +27,11 @@ pub struct Subscriptions {
     unconfirmed: bool,
     /// The policy has changed since they were judged.
     unjudged: bool,
+    /// It has changed while a change was not confirmed, and not all requests were answered since: what is confirmed now was
+    /// permitted by another policy.
+    late: bool,
+    /// What was confirmed so, and is not judged yet.
+    confirmed_late: Vec<(Kind, Box<[u8]>)>,
 }
 
 /// What a subscription command changes.
@@ -85,11 +90,13 @@ impl Subscriptions {
         let mut items = items(frame);
         // The one that says "there was none" has no channel.
         let (Some(change), Some(name)) = (items.next().and_then(Change::of), items.next()) else { return };
-        let names = self.names_mut(change.kind);
-        if change.adds {
-            names.insert(name.into());
-        } else {
-            names.remove(name);
+        if !change.adds {
+            self.names_mut(change.kind).remove(name);
+            return;
+        }
+        let is_new = self.names_mut(change.kind).insert(name.into());
+        if is_new && self.late {
+            self.confirmed_late.push((change.kind, name.into()));
         }
     }
 
@@ -103,19 +110,37 @@ impl Subscriptions {
         self.unjudged = true;
     }
 
-    /// Whether `user` may keep them all, if the policy has changed; those that are confirmed later are judged then.
+    /// Whether `user` may keep them all, if the policy has changed; those that are confirmed later are judged then, each
+    /// once: a client may keep some unconfirmed for ever.
     pub(super) fn may_be_kept(&mut self, user: Option<&User>) -> bool {
-        if !self.unjudged {
+        let permits = |kind: Kind, name: &[u8]| {
+            user.is_some_and(|user| user.permits_subscription(name, kind == Kind::Pattern))
+        };
+        if std::mem::take(&mut self.unjudged) {
+            self.late = self.unconfirmed;
+            self.confirmed_late = Vec::new();
+            let kinds = [Kind::Channel, Kind::Pattern, Kind::ShardChannel];
+            return kinds.into_iter().all(|kind| self.names(kind).iter().all(|name| permits(kind, name)));
+        }
+        if !self.late {
             return true;
         }
-        self.unjudged = self.unconfirmed;
-        let plain = self.channels.iter().chain(&self.shard_channels).map(|name| (name, false));
-        let mut all = plain.chain(self.patterns.iter().map(|name| (name, true)));
-        all.all(|(name, pattern)| user.is_some_and(|user| user.permits_subscription(name, pattern)))
+        self.late = self.unconfirmed;
+        // Some may have ended since.
+        let late = std::mem::take(&mut self.confirmed_late);
+        late.iter().all(|(kind, name)| !self.names(*kind).contains(name) || permits(*kind, name))
     }
 
     fn is_empty(&self) -> bool {
         self.counts() == (0, 0, 0)
+    }
+
+    fn names(&self, kind: Kind) -> &HashSet<Box<[u8]>> {
+        match kind {
+            Kind::Channel => &self.channels,
+            Kind::Pattern => &self.patterns,
+            Kind::ShardChannel => &self.shard_channels,
+        }
     }
 
     fn names_mut(&mut self, kind: Kind) -> &mut HashSet<Box<[u8]>> {

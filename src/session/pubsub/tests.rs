@@ -248,3 +248,28 @@ fn what_was_under_way_when_the_policy_changed_is_judged_when_it_is_confirmed() {
     subscriptions.settle();
     assert!(!subscriptions.may_be_kept(Some(&user)));
 }
+
+#[test]
+fn while_changes_are_under_way_only_what_is_new_is_judged() {
+    let policy = policy(Version::V7_0, USERS, &[]);
+    let user = |rules| parse_rules("app", rules, Defaults::default(), &CommandTable::builtin()).unwrap();
+    let mut subscriptions = subscriber(&policy, Protocol::Resp2).subscriptions;
+    subscriptions.sent(Then::Confirmations { word: "subscribe", count: 9 });
+    subscriptions.judge_again();
+    assert!(subscriptions.may_be_kept(Some(&user("&a* &b*"))));
+    // What was judged by this policy is not judged once more: who pipelines keeps the session in this state.
+    let only_new = user("&b9");
+    subscriptions.confirm(&confirmation("subscribe", "b9"));
+    assert!(subscriptions.may_be_kept(Some(&only_new)));
+    subscriptions.confirm(&confirmation("subscribe", "c"));
+    subscriptions.confirm(&confirmation("unsubscribe", "c"));
+    assert!(subscriptions.may_be_kept(Some(&only_new)), "it has ended already");
+    subscriptions.confirm(&confirmation("psubscribe", "b9"));
+    assert!(subscriptions.may_be_kept(Some(&only_new)));
+    subscriptions.confirm(&confirmation("psubscribe", "b8"));
+    assert!(!subscriptions.may_be_kept(Some(&only_new)), "a pattern that it may not have");
+    subscriptions.settle();
+    assert!(subscriptions.may_be_kept(Some(&only_new)));
+    subscriptions.confirm(&confirmation("subscribe", "c"));
+    assert!(subscriptions.may_be_kept(Some(&only_new)), "all that is under way was permitted by this policy");
+}
