@@ -15,7 +15,7 @@ use super::rule::{Grant, Rule, RuleError};
 use super::secret::PasswordHash;
 use super::selector::Selector;
 use crate::command::{CommandTable, Spec};
-use crate::resp::Request;
+use crate::resp::{Request, c_string};
 
 /// A user of the ACL.
 #[derive(Clone, Debug)]
@@ -335,8 +335,7 @@ impl SetUserError {
     /// The text of the client's error, after `ERR `, as Redis has it. It quotes what the client sent.
     pub fn reply(&self) -> Vec<u8> {
         // Redis prints a C string.
-        let modifier = self.modifier.split(|byte| *byte == 0).next().unwrap_or_default();
-        let modifier = Cow::Borrowed(modifier);
+        let modifier = Cow::Borrowed(c_string(&self.modifier));
         match self.error {
             RuleError::Unmatched => {
                 [b"Unmatched parenthesis in acl selector starting at '", &*modifier, b"'."].concat()

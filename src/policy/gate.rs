@@ -19,7 +19,7 @@ use std::sync::Arc;
 use super::{Reason, Scripts};
 use crate::command::keys::is_word;
 use crate::command::{Affinity, CommandTable, Guard, Spec};
-use crate::resp::Request;
+use crate::resp::{Request, c_string};
 use deny::Denial;
 
 /// Parameters of Redis whose values are credentials of the upstream, or of its links to others. Nobody sees or sets them
@@ -329,11 +329,6 @@ pub fn broadcasts(request: Request<'_>) -> bool {
 /// Whether a parameter of this name, in any case, holds a credential of the upstream.
 pub fn is_credential(parameter: &[u8]) -> bool {
     CREDENTIALS.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(c_string(parameter)))
-}
-
-/// Redis up to 6.2 compares names of parameters as C strings: `dir` and a NUL is `dir`.
-fn c_string(bytes: &[u8]) -> &[u8] {
-    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::gate::Exceeded;
 use super::{Reason, ScriptDenial, Version};
 use crate::command::Spec;
 use crate::command::syntax::Rejection;
-use crate::resp::Request;
+use crate::resp::{Request, c_string};
 
 /// How many bytes of an unknown command's arguments together Redis echoes; since 7.0 also of its name.
 const ECHO_BYTES: usize = 128;
@@ -241,8 +241,7 @@ fn name_limit(version: Version) -> usize {
 
 /// What C's `%.*s` prints: at most `limit` bytes, up to the first NUL.
 fn echo(bytes: &[u8], limit: usize) -> &[u8] {
-    let bytes = bytes.get(..limit).unwrap_or(bytes);
-    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+    c_string(bytes.get(..limit).unwrap_or(bytes))
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod piece;
 mod reply;
 mod request;
 mod scan;
+mod text;
 mod value;
 
 pub use encode::Protocol;
@@ -35,4 +36,5 @@ pub use piece::Piece;
 pub use reply::{MAX_NESTING, ReplyFrame, ReplyKind, ReplyScanner};
 pub use request::{Request, RequestBuf};
 pub use scan::{Scanned, Scanner};
+pub use text::c_string;
 pub use value::{Value, decode};

@@ -14,7 +14,7 @@ use super::state::State;
 use crate::acl::LogReason;
 use crate::command::Resolution;
 use crate::policy::{Policy, Proof, Reason, Version, WRONGPASS};
-use crate::resp::{Protocol, Request, RequestBuf, encode, integer};
+use crate::resp::{Protocol, Request, RequestBuf, c_string, encode, integer};
 
 /// A client is closed after so many failed logins, with the answer to the last one.
 pub(super) const MAX_FAILED: usize = 10;
@@ -171,7 +171,7 @@ pub(super) fn attempt<'a>(policy: &Policy, state: &State, request: Request<'a>) 
 fn syntax(option: &[u8]) -> Vec<u8> {
     let mut text = b"ERR Syntax error in HELLO option '".to_vec();
     // Redis prints a C string.
-    text.extend_from_slice(option.split(|byte| *byte == 0).next().unwrap_or_default());
+    text.extend_from_slice(c_string(option));
     text.push(b'\'');
     text
 }

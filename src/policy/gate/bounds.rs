@@ -9,7 +9,7 @@
 
 use crate::command::Spec;
 use crate::command::keys::is_word;
-use crate::resp::Request;
+use crate::resp::{Request, c_string};
 
 /// The settings of `commands.bounds`; `None`: no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -207,8 +207,7 @@ fn bytes_for(bit: i64, bits: i64) -> u64 {
 
 /// A whole number as any Redis reads it: up to 4.0 by `strtoll`, which takes signs, zeros in front, and stops at a NUL.
 fn number(text: &[u8]) -> Option<i64> {
-    let text = text.split(|byte| *byte == 0).next()?;
-    std::str::from_utf8(text).ok()?.parse().ok()
+    std::str::from_utf8(c_string(text)).ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use crate::acl::{Denial, Dialect, LogEntry, Selector, User};
 use crate::command::Resolution;
 use crate::policy::{Judged, Policy, Version};
-use crate::resp::{Protocol, Request, RequestBuf, encode, integer};
+use crate::resp::{Protocol, Request, RequestBuf, c_string, encode, integer};
 use crate::session::state::State;
 use crate::users::{Users, unix_ms};
 
@@ -352,11 +352,7 @@ fn wrong_number(policy: &Policy, request: Request<'_>, out: &mut BytesMut) {
     encode::error(out, &quoting(&start, word, "'. Try ACL HELP."));
 }
 
+/// Redis prints C strings here, and cuts them.
 fn quoting(before: &str, text: &[u8], after: &str) -> Vec<u8> {
     [before.as_bytes(), c_string(text), after.as_bytes()].concat()
-}
-
-/// Redis prints C strings here, and cuts them.
-fn c_string(text: &[u8]) -> &[u8] {
-    text.split(|byte| *byte == 0).next().unwrap_or_default()
 }

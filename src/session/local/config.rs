@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use crate::acl::Glob;
 use crate::command::Guard;
 use crate::policy::{Judged, Policy, is_credential};
-use crate::resp::{Protocol, Request, encode, error_text, integer, items};
+use crate::resp::{Protocol, Request, c_string, encode, error_text, integer, items};
 use crate::users::Users;
 
 /// Our own parameters.
@@ -183,10 +183,6 @@ fn checked(request: Request<'_>) -> Result<Vec<Change<'_>>, String> {
 /// The parameter of ours of this name, in any case and, as Redis before 7.0 has it, up to a NUL.
 fn own(name: &[u8]) -> Option<&'static str> {
     OWN.into_iter().find(|own| own.as_bytes().eq_ignore_ascii_case(c_string(name)))
-}
-
-fn c_string(text: &[u8]) -> &[u8] {
-    text.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 #[cfg(test)]
