@@ -124,7 +124,8 @@ impl Log {
     }
 
     /// Takes an event of the client that `client_info` describes; `now_ms` is Unix time.
-    pub fn add(&mut self, event: Event, client_info: String, now_ms: u64) {
+    pub fn add(&mut self, event: Event, mut client_info: String, now_ms: u64) {
+        client_info.truncate(client_info.floor_char_boundary(MAX_TEXT_BYTES));
         if self.max_len == 0 {
             // As Redis since 7.2; 7.0 goes on counting in the entries that it has.
             return self.entries.clear();
@@ -235,10 +236,12 @@ mod tests {
     fn the_log_is_bounded_in_entries_and_in_bytes() {
         let mut log = Log::new(2);
         for number in 0..5 {
-            log.add(event(&format!("{number}{}", "x".repeat(10_000))), String::new(), 0);
+            log.add(event(&format!("{number}{}", "x".repeat(10_000))), format!("a{}", "é".repeat(5000)), 0);
         }
         assert_eq!(log.entries().len(), 2);
         assert!(log.entries().all(|entry| entry.event.object.len() == MAX_TEXT_BYTES));
+        // The last character that fits is whole.
+        assert!(log.entries().all(|entry| entry.client_info.len() == MAX_TEXT_BYTES - 1));
         log.set_max_len(0);
         log.add(event("a"), String::new(), 0);
         assert_eq!(log.entries().len(), 0);

@@ -7,7 +7,7 @@
 use bytes::BytesMut;
 
 use super::accounts::FULL;
-use super::local::set_name;
+use super::local::{CLIENT_NAMES, check_name, set_name};
 use super::record::UNRECORDED;
 use super::replies::NOT_SENT;
 use super::state::State;
@@ -79,10 +79,11 @@ fn options(policy: &Policy, state: &mut State, request: Request<'_>) -> Result<(
             let (Some(user), Some(password)) = (args.next(), args.next()) else { return Err(syntax(option)) };
             credentials = Some((user, password));
         } else if option.eq_ignore_ascii_case(b"setname") {
-            name = Some(args.next().ok_or_else(|| syntax(option))?);
-            if !name.is_some_and(super::local::is_valid_name) && !at_once {
-                return Err(super::local::INVALID_NAME.to_vec());
+            let given = args.next().ok_or_else(|| syntax(option))?;
+            if !at_once {
+                check_name(CLIENT_NAMES, given)?;
             }
+            name = Some(given);
         } else {
             return Err(syntax(option));
         }

@@ -437,3 +437,26 @@ fn blocked_clients_are_unblocked_as_the_server_unblocks_them() {
         );
     }
 }
+
+#[test]
+fn names_of_clients_have_at_most_1024_bytes_and_the_acl_log_shows_them_whole() {
+    let proxy = Proxy::standard(Redis::shared());
+    let mut client = proxy.plain().login("app", "secret");
+    let (longest, longer) = ("n".repeat(1024), "n".repeat(1025));
+    let refused = |what: &str| format!("-ERR {what} cannot be longer than 1024 bytes through redkeep\r\n");
+    for (command, what) in [
+        ("CLIENT SETNAME", "Client names"),
+        ("CLIENT SETINFO lib-name", "lib-name"),
+        ("CLIENT SETINFO Lib-Ver", "Lib-Ver"),
+    ] {
+        assert_eq!(client.ask(&format!("{command} {longest}")), "+OK\r\n");
+        assert_eq!(client.ask(&format!("{command} {longer}")), refused(what));
+    }
+    assert_eq!(client.ask(&format!("HELLO 2 SETNAME {longer}")), refused("Client names"));
+    assert_eq!(client.ask("CLIENT GETNAME"), format!("$1024\r\n{longest}\r\n"));
+    assert!(client.ask("GET other").starts_with("-NOPERM"));
+    let log = proxy.plain().login("admin", "secret").ask("ACL LOG");
+    for field in ["name", "lib-name", "lib-ver"] {
+        assert!(log.contains(&format!(" {field}={longest}")), "{field}");
+    }
+}

@@ -7,7 +7,7 @@ mod config;
 mod connection;
 mod info;
 
-pub(super) use client::{INVALID_NAME, is_valid_name, set_name};
+pub(super) use client::{CLIENT_NAMES, check_name, set_name};
 pub(super) use config::{OwnValues, is_get as is_config_get, own_values, rewrite as rewrite_config};
 pub(super) use info::{append as append_info, is_info, section as info_section, shows_redkeep};
 
