@@ -58,6 +58,8 @@ pub struct Record<'a> {
     pub verdict: Verdict,
     /// Why, in one word.
     pub reason: Option<&'static str>,
+    /// It stands for so many commands that have no record of their own.
+    pub more: Option<u64>,
     /// How many keys the command uses, if that is certain.
     pub keys: Option<usize>,
     /// The key that was denied, or else the first one.
@@ -81,6 +83,8 @@ struct Line<'a> {
     command: Option<Text<'a>>,
     verdict: Verdict,
     reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<u64>,
     keys: Option<usize>,
     key: Option<String>,
     channel: Option<String>,
@@ -100,6 +104,7 @@ impl Record<'_> {
             command: None,
             verdict,
             reason: None,
+            more: None,
             keys: None,
             key: None,
             channel: None,
@@ -123,6 +128,7 @@ impl Record<'_> {
             command: self.command.map(Text::name),
             verdict: self.verdict,
             reason: self.reason,
+            more: self.more,
             keys: self.keys,
             key: self.key.and_then(&hash),
             channel: self.channel.and_then(&hash),

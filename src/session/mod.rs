@@ -241,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if let Err(error) = served {
             debug!(client = self.state.ends.client, %error, "connection to the client failed");
         }
-        self.state.record_life(Verdict::Closed);
+        self.state.record_end();
         self.outbox.close();
         self.seat.hold(0);
         self.state.place = None;

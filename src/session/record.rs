@@ -4,6 +4,10 @@
 //! again. With `audit.required`, what cannot be recorded does not happen. Refusals wait, as the notes for the ACL log
 //! do, until the request is done with.
 //!
+//! SECURITY: a record is a hundred times as long as the command of a stranger may be, and strangers must neither fill a
+//! disk nor, where records are required, stop the service. Of a session on which nobody has logged in the first commands
+//! are recorded one by one, the others with one record that says how many they were.
+//!
 //! The copy of a session on which commands are tried ([`State::rehearsal`]) writes nothing.
 
 use std::ops::ControlFlow;
@@ -28,11 +32,16 @@ pub struct Recorder {
     allowed: Commands,
     /// The request that is being handled is recorded.
     done: bool,
+    /// Commands of a session on which nobody has logged in.
+    strange: u64,
     /// Refusals that are to be written.
     waiting: Vec<Vec<u8>>,
     /// Nothing happens in earnest.
     rehearses: bool,
 }
+
+/// So many commands before the login have a record of their own.
+const RECORDED_OF_STRANGER: u64 = 5;
 
 /// Commands that are recorded when they are allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,10 +122,14 @@ impl State {
     /// Records that a command is allowed, unless it is recorded already. False if it must not run, since it cannot be.
     #[must_use]
     pub(super) fn record_allowed(&mut self, judged: Judged<'_>) -> bool {
-        let recorder = &self.recorder;
-        let Some(audit) = recorder.audit.as_ref().filter(|_| !recorder.done && !recorder.rehearses) else {
+        if self.recorder.done || self.recorder.rehearses || self.recorder.audit.is_none() {
             return true;
-        };
+        }
+        if self.is_one_of_many() {
+            self.recorder.done = true;
+            return true;
+        }
+        let Some(audit) = &self.recorder.audit else { return true };
         let (keys, first) = keys(judged.spec(), judged.request());
         let record = Record {
             command: Some(judged.spec().name.as_bytes()),
@@ -131,6 +144,9 @@ impl State {
 
     /// Records that a command is denied; `spec` is what it is, if it is known.
     pub(super) fn record_denied(&mut self, spec: Option<&Spec>, request: Request<'_>, reason: Reason<'_>) {
+        if self.recorder.audit.is_none() || self.is_one_of_many() {
+            return;
+        }
         let Some(audit) = &self.recorder.audit else { return };
         let (keys, first) = spec.map_or((None, None), |spec| keys(spec, request));
         let argument = |index: usize| request.arg(index).unwrap_or_default();
@@ -154,6 +170,25 @@ impl State {
             ..self.record(Verdict::Denied)
         };
         let line = audit.line(&record);
+        self.recorder.waiting.push(line);
+    }
+
+    /// Counts a command of a stranger. Whether it has no record of its own.
+    fn is_one_of_many(&mut self) -> bool {
+        if self.user.is_some() {
+            return false;
+        }
+        self.recorder.strange = self.recorder.strange.saturating_add(1);
+        self.recorder.strange > RECORDED_OF_STRANGER
+    }
+
+    /// Records how many commands before the login, which has come now or will not come, have no record of their own.
+    pub(super) fn record_the_others(&mut self) {
+        let strange = std::mem::take(&mut self.recorder.strange);
+        let more = strange.checked_sub(RECORDED_OF_STRANGER).filter(|more| *more > 0);
+        let Some(audit) = self.recorder.audit.as_ref().filter(|_| more.is_some()) else { return };
+        let reason = Some("unauthenticated");
+        let line = audit.line(&Record { reason, more, user: None, ..self.record(Verdict::Denied) });
         self.recorder.waiting.push(line);
     }
 
@@ -189,6 +224,13 @@ impl State {
         };
         let line = audit.line(&record);
         self.recorder.waiting.push(line);
+    }
+
+    /// Records the end of the session.
+    pub(super) fn record_end(&mut self) {
+        self.record_the_others();
+        self.recorder.finish();
+        self.record_life(Verdict::Closed);
     }
 
     /// Records the beginning or the end of the session.

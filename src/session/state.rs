@@ -270,6 +270,9 @@ impl State {
 
     /// Makes the session that of `user`, or of nobody.
     pub fn become_user(&mut self, policy: &Policy, user: Option<&Arc<User>>, proof: Proof) {
+        if user.is_some() {
+            self.record_the_others();
+        }
         self.proof = proof;
         self.incarnation = user.and_then(|user| policy.incarnation(user.name()));
         self.user = user.cloned();

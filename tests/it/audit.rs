@@ -134,6 +134,48 @@ fn at_level_denied_the_refusals_are_recorded_and_nothing_else() {
 }
 
 #[test]
+fn strangers_cannot_flood_the_audit_log() {
+    for level in ["denied", "all"] {
+        let proxy = proxy(&format!("  level: {level}\n"));
+        let of_nobody = |records: &[Value]| -> Vec<String> {
+            let of_nobody = records.iter().filter(|record| record["user"].is_null());
+            let of_nobody = of_nobody.filter(|record| record["verdict"] != "connected");
+            of_nobody.map(|r| format!("{} {} {}", r["command"], r["verdict"], r["more"])).collect()
+        };
+        let flood = "PING\r\nRESET\r\n".repeat(1000);
+        let mut client = proxy.plain();
+        client.send_raw(flood.as_bytes());
+        for _ in 0..1000 {
+            assert!(text(&client.read_reply()).starts_with("-NOAUTH"));
+            assert_eq!(text(&client.read_reply()), "+RESET\r\n");
+        }
+        assert_eq!(client.ask("AUTH app secret"), "+OK\r\n");
+        assert!(client.ask("GET other").starts_with("-NOPERM"), "who has logged in pays with a name");
+        let ping = "\"ping\" \"denied\" null";
+        let expected = match level {
+            "denied" => [&[ping; 5][..], &["null \"denied\" 995"]].concat(),
+            _ => {
+                let reset = "\"reset\" \"allowed\" null";
+                vec![ping, reset, ping, reset, ping, "null \"denied\" 1996"]
+            }
+        };
+        let records = records_so_far(&proxy);
+        assert!(records.iter().any(|record| record["reason"] == "key"));
+        assert_eq!(of_nobody(&records), expected);
+        // The same of whoever never logs in.
+        let mut stranger = proxy.plain();
+        stranger.send_raw("PING\r\n".repeat(8).as_bytes());
+        stranger.send_raw(b"QUIT\r\n");
+        stranger.read_to_end();
+        let last = if level == "denied" { 3 } else { 4 };
+        wait_for_record(&file(&proxy), |record| {
+            record["more"] == last && record["reason"] == "unauthenticated"
+        });
+        proxy.assert_no_panic();
+    }
+}
+
+#[test]
 fn at_level_admin_logins_and_administrative_commands_are_recorded_too() {
     let proxy = proxy("  level: admin\n");
     let id = session(&proxy);
