@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 use zeroize::Zeroize;
 
 use super::auth::{self, MAX_FAILED};
@@ -458,8 +458,12 @@ impl<S> Session<S> {
 /// Writes into the ACL log, the audit stream and the log what the last command has left for them.
 pub(super) fn log_notes(state: &mut State, shared: &Shared) {
     for (event, client) in state.notes.drain(..) {
-        if event.reason == LogReason::Auth {
-            warn_of_login(&state.ends, &event.username, shared);
+        match event.reason {
+            LogReason::Auth => warn_of_login(&state.ends, &event.username, shared),
+            LogReason::TlsCert => {
+                tell_of_certificate(&state.ends, &event.username, state.why_refused, shared)
+            }
+            _ => {}
         }
         shared.users.note(event, client);
     }
@@ -477,6 +481,13 @@ fn warn_of_login(ends: &Ends, name: &[u8], shared: &Shared) {
     let shown = name.get(..MAX_SHOWN_NAME).unwrap_or(name).escape_ascii().to_string();
     let (client, listener) = (ends.client.as_str(), ends.listener.as_str());
     warn!(target: "redkeep::auth", client, user = shown.as_str(), reason, listener, failures, "login failed");
+}
+
+/// The same of a certificate that is nobody's: it counts as a failed login.
+fn tell_of_certificate(ends: &Ends, name: &[u8], why: &'static str, shared: &Shared) {
+    let Some(failures) = shared.clients.logins().failed(ends, name) else { return };
+    let certificate = ends.certificate_text.as_deref().unwrap_or_default();
+    info!(client = ends.client, certificate, why, failures, "the certificate is no login");
 }
 
 /// The incarnation of the session's user in the policy that is in force now.

@@ -4,8 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tracing::info;
-
 use super::accounts::{Accounts, Place, Share};
 use super::card::{Card, Moment};
 use super::pause::Hold;
@@ -72,8 +70,10 @@ pub struct State {
     pub accounts: Option<Arc<Accounts>>,
     /// The client's place among those of its user.
     pub place: Option<Place>,
-    /// Logins that failed.
+    /// Logins that failed, by password or by certificate.
     pub failed_logins: usize,
+    /// Why its certificate is no login, for the log.
+    pub(super) why_refused: &'static str,
     /// What it has become this user by.
     pub proof: Proof,
     /// The generation of the policy that `user` was taken from.
@@ -210,6 +210,7 @@ impl State {
             accounts: None,
             place: None,
             failed_logins: 0,
+            why_refused: "",
             proof: Proof::default(),
             generation: policy.generation(),
             db: 0,
@@ -263,7 +264,9 @@ impl State {
                 let certificate = self.ends.certificate_text.clone().unwrap_or_default();
                 self.record_failed_login(name.as_bytes(), CERTIFICATE);
                 self.note(LogReason::TlsCert, certificate.as_bytes(), name.as_bytes(), "NULL");
-                info!(client = self.ends.client, %certificate, why, "the certificate is no login");
+                self.why_refused = why;
+                // SECURITY: RESET tries it again.
+                self.failed_logins = self.failed_logins.saturating_add(1);
             }
         }
     }

@@ -163,6 +163,22 @@ fn a_certificates_user_is_seen_and_refused_certificates_are_logged() {
 }
 
 #[test]
+fn a_certificate_that_is_nobodys_counts_as_a_failed_login_each_time() {
+    let setting = Setting::new(BY_CN, "yes");
+    let mut stranger = setting.client(&common_name("stranger"));
+    stranger.send_raw("RESET\r\n".repeat(50).as_bytes());
+    assert_eq!(text(&stranger.read_to_end()), "+RESET\r\n".repeat(9), "its tenth failure is its last");
+    assert_eq!(setting.client(&common_name("stranger")).ask("PING"), NOAUTH);
+    // A line for each of the first ten.
+    assert!(setting.proxy.wait_for_log(0, "\"failures\":10").contains("the certificate is no login"));
+    let lines =
+        || setting.proxy.log().into_iter().filter(|line| line.contains("the certificate is no login"));
+    assert_eq!(lines().count(), 10, "and none for the next");
+    let log = setting.admin().ask("ACL LOG");
+    assert!(log.contains("\r\ncount\r\n:11\r\n"), "{log}");
+}
+
+#[test]
 fn patterns_turn_spiffe_ids_into_users_and_all_else_into_nobody() {
     let setting = Setting::new(BY_SPIFFE, "yes");
     let own = "spiffe://cluster/ns/shop/sa/web";
