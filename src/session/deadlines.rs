@@ -1,16 +1,24 @@
 //! How long a client may take for its login, and how long it may be silent: `auth_timeout` and `timeout`.
 //!
+//! A login that has to wait for its turn (`logins.rs`) has so much more time: otherwise whoever shares an address with an
+//! attacker would be locked out, not slowed down. That is bounded by [`MOST_GRANTED`].
+//!
 //! One timer for each session that has a deadline, which wakes it; on the way of a request there is no clock.
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::Session;
+use super::logins::LONGEST;
 use super::replication::Replication;
+
+/// How much longer a client may take for its login in all, since its attempts had to wait.
+const MOST_GRANTED: Duration = LONGEST.saturating_mul(3);
 
 /// The deadlines of one session.
 #[derive(Default)]
@@ -19,6 +27,8 @@ pub(super) struct Deadlines {
     stranger: Option<bool>,
     /// Since when.
     since: Option<Instant>,
+    /// How long logins had to wait since then.
+    granted: Duration,
     /// When the client last sent or read something; kept only if that matters.
     active: Option<Instant>,
     /// The timer has rung.
@@ -33,6 +43,11 @@ impl Deadlines {
         if self.active.is_some() {
             self.active = Some(Instant::now());
         }
+    }
+
+    /// Notes that a login has to wait so long. The timer may ring too early now, and is set anew then.
+    pub(super) fn grant(&mut self, wait: Duration) {
+        self.granted = self.granted.saturating_add(wait).min(MOST_GRANTED);
     }
 }
 
@@ -63,8 +78,10 @@ impl<S> Session<S> {
         let deadlines = &mut self.deadlines;
         if deadlines.stranger.replace(stranger) != Some(stranger) {
             deadlines.since = Some(now);
+            deadlines.granted = Duration::ZERO;
         }
-        let login = auth_timeout.filter(|_| stranger).and_then(|time| deadlines.since?.checked_add(time));
+        let time = auth_timeout.filter(|_| stranger).map(|time| time.saturating_add(deadlines.granted));
+        let login = time.and_then(|time| deadlines.since?.checked_add(time));
         let silence = timeout.and_then(|time| {
             let active = deadlines.active.get_or_insert(now);
             if busy {
@@ -101,5 +118,19 @@ impl<S> Session<S> {
             || self.state.replication != Replication::None
             || !self.outbox.is_settled()
             || self.waiting.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_before_logins_prolong_the_time_for_them_three_times_the_longest_at_most() {
+        let mut deadlines = Deadlines::default();
+        deadlines.grant(LONGEST / 2);
+        assert_eq!(deadlines.granted, LONGEST / 2);
+        (0..10).for_each(|_| deadlines.grant(LONGEST));
+        assert_eq!(deadlines.granted, LONGEST * 3);
     }
 }

@@ -379,6 +379,7 @@ impl<S> Session<S> {
             LoginTurn::After(left) => (left, true),
             LoginTurn::AskAfter(left) => (left, false),
         };
+        self.deadlines.grant(left);
         self.login_due = now.checked_add(left).map(|due| (due, certain));
         Some(left)
     }

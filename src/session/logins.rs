@@ -26,7 +26,7 @@ const FORGIVEN: Duration = Duration::from_secs(6);
 /// The pause after the first failure that is not free.
 const SHORTEST: Duration = Duration::from_millis(10);
 /// The longest pause between attempts of one source.
-const LONGEST: Duration = Duration::from_secs(5);
+pub(super) const LONGEST: Duration = Duration::from_secs(5);
 /// The longest pause for the user's sake.
 const LONGEST_OF_USER: Duration = Duration::from_secs(1);
 /// Failures that count: when the attempts end, all is forgiven two minutes later.

@@ -79,6 +79,24 @@ fn failed_logins_slow_down_those_of_the_same_source_and_no_others() {
     proxy.assert_no_panic();
 }
 
+#[test]
+fn who_waits_for_the_turn_of_a_login_is_not_closed_meanwhile() {
+    let proxy = Proxy::with_users(Redis::shared(), USERS, "limits:\n  auth_timeout: 1s\n");
+    let from = |ip: [u8; 4]| Client::tcp_from(ip, proxy.port(1));
+    for _ in 0..18 {
+        assert_eq!(from([127, 0, 0, 2]).ask("AUTH app wrong"), WRONGPASS);
+    }
+    // Two turns that are 2560 ms apart, by half at least.
+    let mut neighbours = [from([127, 0, 0, 2]), from([127, 0, 0, 2])];
+    let start = Instant::now();
+    neighbours.iter_mut().for_each(|client| client.send(&["AUTH", "app", "secret"]));
+    neighbours.iter_mut().for_each(|client| assert_eq!(text(&client.read_reply()), "+OK\r\n"));
+    let both = start.elapsed();
+    assert!(both >= Duration::from_secs(1), "{both:?}: longer than auth_timeout");
+    // Who does not try at all has no more time than ever.
+    assert_eq!(text(&from([127, 0, 0, 2]).read_until_silent(Duration::from_secs(60))), "");
+}
+
 /// The line of docs/SECURITY.md for fail2ban.
 fn failregex() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/SECURITY.md");
