@@ -2,7 +2,8 @@
 //!
 //! Mirrors Redis 7.0 and 7.2 (observed): a failed login changes nothing, costs no pause and keeps the session; unknown
 //! user, wrong password and disabled user look alike. In 7.0 the options of HELLO act one by one, since 7.2 all are read
-//! first. Unlike there, a client's tenth failure is its last, and others that fail too often wait (`logins.rs`).
+//! first. Unlike there, a client's tenth failure is its last, others that fail too often wait (`logins.rs`), and in a
+//! transaction no password is looked at after the first failure.
 
 use bytes::BytesMut;
 
@@ -130,8 +131,8 @@ fn login(
     if !state.recorder.is_ready() {
         return Err(UNRECORDED);
     }
-    // SECURITY: a transaction may hold any number of guesses. The client is about to be closed.
-    if state.failed_logins >= MAX_FAILED {
+    // SECURITY: a transaction may hold any number of guesses, and has waited for the turn of one.
+    if state.failed_logins >= MAX_FAILED || state.transaction.login_failed {
         return Err(WRONGPASS);
     }
     let command = String::from_utf8_lossy(word).to_ascii_lowercase();
@@ -139,6 +140,7 @@ fn login(
         state.note(LogReason::Auth, word, name, &command);
         state.record_failed_login(name, command.as_bytes());
         state.failed_logins = state.failed_logins.saturating_add(1);
+        state.transaction.login_failed = state.transaction.queueing;
         return Err(WRONGPASS);
     };
     if !state.record_login(name, command.as_bytes()) {
@@ -160,13 +162,27 @@ pub(super) fn attempt<'a>(policy: &Policy, state: &State, request: Request<'a>) 
     match &*spec.name {
         "auth" if !queueing && request.len() == 3 => request.arg(1),
         "auth" if !queueing && request.len() == 2 => Some(b"default"),
-        "hello" if !queueing => {
-            let mut args = request.args(2);
-            args.find(|option| option.eq_ignore_ascii_case(b"auth")).and_then(|_| args.next())
-        }
+        "hello" if !queueing => whom_hello_tries(policy, request),
         "exec" if queueing && state.queue.moves => Some(b""),
         _ => None,
     }
+}
+
+/// The user whose password HELLO would have looked at, as [`options`] finds it; of several the last.
+fn whom_hello_tries<'a>(policy: &Policy, request: Request<'a>) -> Option<&'a [u8]> {
+    let at_once = policy.version() < Version::V7_2;
+    let mut user = None;
+    let mut args = request.args(2);
+    while let Some(option) = args.next() {
+        if option.eq_ignore_ascii_case(b"auth")
+            && let (Some(name), Some(_)) = (args.next(), args.next())
+        {
+            user = Some(name);
+        } else if !option.eq_ignore_ascii_case(b"setname") || args.next().is_none() {
+            return user.filter(|_| at_once);
+        }
+    }
+    user
 }
 
 fn syntax(option: &[u8]) -> Vec<u8> {
@@ -175,4 +191,40 @@ fn syntax(option: &[u8]) -> Vec<u8> {
     text.extend_from_slice(c_string(option));
     text.push(b'\'');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::policy;
+    use crate::session::{Ends, SessionId};
+
+    #[test]
+    fn an_attempt_counts_for_the_user_whose_password_would_be_looked_at() {
+        for (line, before_7_2, since) in [
+            ("AUTH app x", Some("app"), Some("app")),
+            ("AUTH x", Some("default"), Some("default")),
+            ("AUTH a b c", None, None),
+            ("HELLO", None, None),
+            ("HELLO 3 SETNAME auth", None, None),
+            ("HELLO 3 AUTH app x", Some("app"), Some("app")),
+            ("HELLO 3 SETNAME auth AUTH app x", Some("app"), Some("app")),
+            ("HELLO 3 AUTH auth AUTH auth app x", Some("app"), Some("app")),
+            ("HELLO 3 AUTH app x SETNAME n", Some("app"), Some("app")),
+            ("HELLO 3 AUTH app x NOSUCH", Some("app"), None),
+            ("HELLO 3 AUTH app x AUTH other", Some("app"), None),
+            ("HELLO 3 AUTH app x AUTH other y", Some("other"), Some("other")),
+            ("HELLO 3 NOSUCH AUTH app x", None, None),
+            ("HELLO 3 AUTH app", None, None),
+            ("PING", None, None),
+        ] {
+            for (version, expected) in [(Version::V7_0, before_7_2), (Version::V7_2, since)] {
+                let policy = policy(version, &[("app", "on >pw +@all")], &[]);
+                let state = State::new(SessionId(7), Ends::default(), &policy);
+                let request = RequestBuf::from_args(&line.split(' ').collect::<Vec<_>>());
+                let user = attempt(&policy, &state, request.as_request());
+                assert_eq!(user, expected.map(str::as_bytes), "{line} in {version:?}");
+            }
+        }
+    }
 }

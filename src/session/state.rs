@@ -179,6 +179,8 @@ pub struct Transaction {
     pub confirmed: bool,
     /// The leased link died: whatever was queued or watched is gone.
     pub lost: bool,
+    /// A login in it has failed.
+    pub login_failed: bool,
     /// Policy generation at MULTI.
     pub generation: u64,
 }

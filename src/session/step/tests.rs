@@ -29,6 +29,7 @@ const IDLE: Transaction = Transaction {
     watching: false,
     confirmed: false,
     lost: false,
+    login_failed: false,
     generation: 0,
 };
 const QUEUEING: Transaction = Transaction { queueing: true, ..IDLE };

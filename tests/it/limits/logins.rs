@@ -24,19 +24,28 @@ fn the_tenth_failed_login_of_a_client_is_its_last() {
     client.send_raw(b"AUTH app wrong\r\nPING\r\n");
     assert_eq!(text(&client.read_to_end()), WRONGPASS);
 
-    // A transaction may hold many.
+    proxy.assert_no_panic();
+}
+
+#[test]
+fn in_a_transaction_no_password_is_looked_at_after_the_first_failure() {
+    let proxy = Proxy::with_users(Redis::shared(), USERS, "limits:\n  login_backoff: no\n");
     let mut client = proxy.plain().login("app", "secret");
-    assert_eq!(client.ask("MULTI"), "+OK\r\n");
-    for _ in 0..50 {
-        assert_eq!(client.ask("AUTH admin wrong"), "+QUEUED\r\n");
-    }
-    assert_eq!(client.ask("AUTH admin secret"), "+QUEUED\r\n");
-    client.send(&["EXEC"]);
-    let reply = text(&client.read_to_end());
-    assert_eq!(reply, format!("*51\r\n{}", WRONGPASS.repeat(51)), "no password is looked at after the tenth");
-    let mut admin = proxy.plain().login("admin", "secret");
-    let log = admin.ask("ACL LOG");
-    assert!(log.starts_with("*4\r\n*14\r\n$5\r\ncount\r\n:10\r\n"), "{log}");
+    let mut execute = |commands: &[&str]| {
+        assert_eq!(client.ask("MULTI"), "+OK\r\n");
+        for command in commands {
+            assert_eq!(client.ask(command), "+QUEUED\r\n");
+        }
+        client.ask("EXEC")
+    };
+    let right = ["AUTH reader secret", "AUTH app secret"];
+    assert_eq!(execute(&right), "*2\r\n+OK\r\n+OK\r\n");
+    let guesses =
+        [&["AUTH admin wrong"; 50][..], &["HELLO 2 AUTH admin secret", "AUTH admin secret"]].concat();
+    assert_eq!(execute(&guesses), format!("*52\r\n{}", WRONGPASS.repeat(52)));
+    assert_eq!(execute(&right), "*2\r\n+OK\r\n+OK\r\n", "it ends with the transaction");
+    let log = proxy.plain().login("admin", "secret").ask("ACL LOG");
+    assert!(log.starts_with("*1\r\n*14\r\n$5\r\ncount\r\n:1\r\n"), "{log}");
     assert!(log.contains("$8\r\nusername\r\n$5\r\nadmin\r\n"), "{log}");
     proxy.assert_no_panic();
 }
