@@ -61,6 +61,13 @@ impl Accounts {
         (Place { usage, in_flight: 0 }, clients)
     }
 
+    /// How many clients a user has.
+    pub(super) fn clients(&self, name: &[u8]) -> usize {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let usage = known.users.get(name).and_then(Weak::upgrade);
+        usage.map_or(0, |usage| usage.clients.load(Ordering::Relaxed))
+    }
+
     fn usage(&self, name: &[u8]) -> Arc<Usage> {
         // Whoever panicked with the lock has left a whole map behind.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,6 +163,7 @@ mod tests {
         let accounts = Accounts::default();
         let (one, count) = accounts.enter(b"app");
         assert_eq!((one.name(), count), (&b"app"[..], 1));
+        assert_eq!((accounts.clients(b"app"), accounts.clients(b"nobody")), (1, 0));
         assert_eq!(accounts.enter(b"other").1, 1);
         let (two, count) = accounts.enter(b"app");
         assert_eq!(count, 2);

@@ -88,9 +88,14 @@ impl Recorder {
         }
     }
 
+    /// Whether it is that of a copy on which commands are tried.
+    pub(super) fn rehearses(&self) -> bool {
+        self.rehearses
+    }
+
     /// Whether a login may be tried: it will be recorded, whatever comes of it.
     pub(super) fn is_ready(&self) -> bool {
-        self.rehearses || self.audit.as_ref().is_none_or(|audit| audit.is_ready())
+        self.audit.as_ref().is_none_or(|audit| audit.is_ready())
     }
 
     /// The request is done with; what it has left is written.

@@ -66,10 +66,12 @@ pub struct State {
     left_fence: bool,
     /// How much the user may have at the same time.
     pub caps: Caps,
-    /// Where clients are counted; `None` for a copy that only tries commands.
+    /// Where clients are counted.
     pub accounts: Option<Arc<Accounts>>,
     /// The client's place among those of its user.
     pub place: Option<Place>,
+    /// Of a copy that only tries commands: among whose clients the session has its place. The copy takes none.
+    place_of: Option<Box<[u8]>>,
     /// Logins that failed, by password or by certificate.
     pub failed_logins: usize,
     /// Why its certificate is no login, for the log.
@@ -211,6 +213,7 @@ impl State {
             caps: Caps::default(),
             accounts: None,
             place: None,
+            place_of: None,
             failed_logins: 0,
             why_refused: "",
             proof: Proof::default(),
@@ -284,6 +287,9 @@ impl State {
         self.left_fence |= self.fence.is_some();
         self.fence = user.filter(|user| policy.fences(user)).cloned();
         self.take_caps(policy);
+        if self.recorder.rehearses() {
+            return;
+        }
         self.place = match (self.place.take(), &self.accounts, user) {
             (Some(place), _, Some(user)) if place.name() == user.name() => Some(place),
             (_, Some(accounts), Some(user)) => Some(accounts.enter(user.name()).0),
@@ -296,11 +302,16 @@ impl State {
     #[must_use]
     pub fn enter(&mut self, policy: &Policy, name: &[u8]) -> bool {
         let Some(accounts) = &self.accounts else { return true };
-        if self.place.as_ref().is_some_and(|place| place.name() == name) {
+        let own = self.place.as_ref().map(Place::name).or(self.place_of.as_deref());
+        if own == Some(name) {
             return true;
         }
+        let most = policy.conditions(name).caps.connections();
+        if self.recorder.rehearses() {
+            return most.is_none_or(|most| accounts.clients(name) < most.get());
+        }
         let (place, clients) = accounts.enter(name);
-        if policy.conditions(name).caps.connections().is_some_and(|most| clients > most.get()) {
+        if most.is_some_and(|most| clients > most.get()) {
             return false;
         }
         self.place = Some(place);
@@ -467,6 +478,8 @@ impl State {
     pub(super) fn rehearsal(&self, policy: &Policy) -> State {
         let mut copy = State::of_nobody(self.id, self.ends.clone(), policy);
         copy.user = self.user.clone();
+        copy.accounts = self.accounts.clone();
+        copy.place_of = self.place.as_ref().map(|place| place.name().into());
         copy.proof = self.proof;
         copy.incarnation = self.incarnation;
         copy.failed_logins = self.failed_logins;

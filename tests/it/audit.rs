@@ -454,6 +454,11 @@ fn only_what_would_be_recorded_is_stopped() {
     proxy.wait_for_log(0, "audit log cannot be written");
     assert_eq!(app.ask("SET app:denied 1"), "+OK\r\n", "an allowed command needs no record at this level");
     assert_eq!(proxy.plain().ask("AUTH app wrong"), REFUSED, "nobody tries passwords without a trace");
+    // A login that is not tried has no effect on what is behind it: `reader` may not write.
+    for command in ["MULTI", "AUTH reader secret", "SET app:denied 2"] {
+        assert!(app.ask(command).starts_with('+'), "{command}");
+    }
+    assert_eq!(app.ask("EXEC"), format!("*2\r\n{REFUSED}+OK\r\n"));
 }
 
 #[test]

@@ -56,6 +56,34 @@ fn a_user_has_no_more_clients_than_max_connections_and_others_are_not_concerned(
 }
 
 #[test]
+fn behind_a_login_in_a_transaction_that_the_cap_refuses_commands_are_judged_as_before_it() {
+    let users = format!("{USERS}user other on >secret ~other:* +@all\n");
+    let proxy = Proxy::with_users(
+        Redis::shared(),
+        &users,
+        "users:\n  - name: other\n    max_connections: 1\nlimits:\n  login_backoff: no\n",
+    );
+    let other = proxy.plain().login("other", "secret");
+    let mut client = proxy.plain().login("app", "secret");
+    let mut execute = || {
+        for command in ["MULTI", "AUTH other secret", "SET app:cap 1", "AUTH app secret", "AUTH other secret"]
+        {
+            assert!(client.ask(command).starts_with('+'), "{command}");
+        }
+        client.ask("EXEC")
+    };
+    assert_eq!(execute(), format!("*4\r\n{FULL}+OK\r\n+OK\r\n{FULL}"));
+    drop(other);
+    wait_for("room", || (proxy.plain().ask("AUTH other secret") == "+OK\r\n").then_some(()));
+    let denied = wait_for("room", || Some(execute()).filter(|reply| !reply.contains(FULL)));
+    assert!(
+        denied.starts_with("*4\r\n+OK\r\n-NOPERM ") && denied.ends_with("\r\n+OK\r\n+OK\r\n"),
+        "{denied}"
+    );
+    proxy.assert_no_panic();
+}
+
+#[test]
 fn clients_without_a_login_count_for_the_default_user() {
     let open = "user default on nopass ~* +@all\n";
     let proxy = Proxy::with_users(Redis::shared(), open, "limits:\n  per_user: {max_connections: 1}\n");
