@@ -26,7 +26,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::audit::Audit;
 use crate::session::{self, SessionId};
@@ -40,6 +40,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Time between two log lines about that.
 const SHORTAGE_TOLD: Duration = Duration::from_secs(10);
+
+/// Time for the log to say why the process ends.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// How long before the end of a drain sessions that keep a transaction open are closed.
 const FIRM_DRAIN: Duration = Duration::from_secs(1);
@@ -89,7 +92,7 @@ pub enum StartError {
     Audit(io::Error),
     /// The system does not let us receive signals.
     Signals(io::Error),
-    /// A worker's thread could not be started.
+    /// A worker's thread could not be started, or the system has nothing left for what it needs.
     Worker(io::Error),
 }
 
@@ -114,7 +117,7 @@ pub struct Server {
     acceptors: Vec<tokio::task::JoinHandle<()>>,
     addresses: Vec<Bind>,
     workers: Arc<Vec<Handle>>,
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// The acceptor's side of one worker.
@@ -127,7 +130,7 @@ impl Server {
     /// Binds all listeners, then starts the workers. Must run inside a `LocalSet`.
     ///
     /// # Errors
-    /// The first address that cannot be bound; nothing keeps running then.
+    /// The first address that cannot be bound, or a worker that cannot be started; nothing keeps running then.
     pub fn start(
         settings: &Settings,
         users: &Arc<Users>,
@@ -152,15 +155,21 @@ impl Server {
         };
         let mut workers = Vec::new();
         let mut threads = Vec::new();
+        let (ready, are_ready) = std::sync::mpsc::channel();
         for number in 0..settings.workers.max(1) {
             let (messages, inbox) = mpsc::unbounded_channel();
-            let (users, common) = (users.clone(), common.clone());
+            let (users, common, ready) = (users.clone(), common.clone(), ready.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || worker::run(users, common, inbox))
+                .spawn(move || worker::run(users, common, inbox, &ready))
                 .map_err(StartError::Worker)?;
             threads.push(thread);
             workers.push(Handle { messages, clients: Arc::default() });
+        }
+        for _ in &workers {
+            // None of them drops its end before it has said how it is.
+            let is_ready = are_ready.recv().unwrap_or_else(|error| Err(io::Error::other(error)));
+            is_ready.map_err(StartError::Worker)?;
         }
         let workers = Arc::new(workers);
         let doors = listeners.iter().map(|listener| listener.door.clone()).collect();
@@ -276,8 +285,12 @@ async fn accept(number: usize, listener: Listener, workers: Arc<Vec<Handle>>, pl
             refuse(accepted, listener.tls.is_some()).await;
             continue;
         }
-        let Some(worker) = workers.iter().min_by_key(|worker| worker.clients.load(Ordering::Relaxed)) else {
-            return;
+        // A worker ends before the acceptors only by a bug; the others go on.
+        let open = workers.iter().filter(|worker| !worker.messages.is_closed());
+        let Some(worker) = open.min_by_key(|worker| worker.clients.load(Ordering::Relaxed)) else {
+            error!(listener = %listener.bind, "no worker is left that could serve clients: redkeep ends");
+            tokio::time::sleep(LAST_WORDS).await;
+            std::process::exit(1);
         };
         let id = SessionId(places.next_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1));
         let ticket = Ticket::new(&[&places.now, &worker.clients]);
@@ -291,7 +304,7 @@ async fn accept(number: usize, listener: Listener, workers: Arc<Vec<Handle>>, pl
             ticket,
         };
         if worker.messages.send(Message::Serve(arrival)).is_err() {
-            return;
+            error!(listener = %listener.bind, "a client is closed, since its worker has just ended");
         }
     }
 }

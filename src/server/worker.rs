@@ -110,14 +110,23 @@ pub(super) struct Common {
     pub(super) on_up: Arc<Notify>,
 }
 
-/// The body of a worker's thread. Returns when it was told to drain and all sessions have ended, or when nobody can
-/// tell it anything any more.
+/// The body of a worker's thread. Says whether it is `ready`, or why it cannot be. Returns when it was told to drain and
+/// all sessions have ended, or when nobody can tell it anything any more.
 pub(super) fn run(
     users: Arc<Users>,
     common: Common,
     messages: mpsc::UnboundedReceiver<Message>,
-) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    ready: &std::sync::mpsc::Sender<std::io::Result<()>>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            // Whoever does not hear it has given up already.
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let _ = ready.send(Ok(()));
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         let worker = Rc::new(Worker {
@@ -137,7 +146,6 @@ pub(super) fn run(
         worker.shared.pool.warm();
         worker.listen(messages).await;
     });
-    Ok(())
 }
 
 impl Worker {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::text;
 use crate::support::proxy::USERS;
-use crate::support::{Client, Proxy, Redis, pause, wait_for};
+use crate::support::{Client, Proxy, Redis, TempDir, pause, wait_for};
 
 const TOO_MANY: &str = "-ERR max number of clients reached\r\n";
 
@@ -30,6 +30,25 @@ fn clients_leave_descriptors_for_links_and_files_where_there_are_few() {
     proxy.reload("\"reloaded\"");
     all.iter_mut().for_each(|client| assert_eq!(client.ask("EXEC"), "*0\r\n"));
     proxy.assert_no_panic();
+}
+
+#[test]
+fn a_worker_that_cannot_be_started_is_told_and_nothing_listens() {
+    let dir = TempDir::new();
+    dir.write(
+        "redkeep.yaml",
+        "listeners: [{bind: 127.0.0.1:0}]\nworkers: 64\nupstream: {address: unix:/nonexistent}\n\
+         users: [{name: app, rules: on nopass +@all}]\n",
+    );
+    let output = Command::new("prlimit")
+        .args(["--nofile=50:50", "--", env!("CARGO_BIN_EXE_redkeep"), "run", "--config"])
+        .arg(dir.path().join("redkeep.yaml"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot start a worker: Too many open files"), "{said}");
+    assert!(!said.contains("listening"), "{said}");
 }
 
 /// Ticks of the processor's time that a process has used so far; a hundredth of a second each.
