@@ -138,7 +138,19 @@ fn networks_of_users_stand_beside_their_rules_or_beside_the_acl_file() {
         assert_eq!(shown(&conditions.networks.allow), ["10.0.0.0/8", "::1/128"]);
         assert_eq!(shown(&conditions.networks.deny), ["10.1.0.0/16"]);
     }
+    let mapped = "deny_from: [\"::ffff:10.0.0.5\", \"::ffff:10.0.0.0/104\", \"::ffff:0:0/96\", \"::/0\", \"::1:0:0/96\"]";
+    let mapped = config(&format!("{SMALL}{SMALL_ACL}users: [{{name: app, {mapped}}}]\n"));
+    let denied: Vec<String> = mapped.conditions[0].1.networks.deny.iter().map(ToString::to_string).collect();
+    assert_eq!(denied, ["10.0.0.5/32", "10.0.0.0/8", "0.0.0.0/0", "::/0", "::1:0:0/96"]);
+    let wide = |network: &str| {
+        format!(
+            "`deny_from` is `{network}`, of which IPv4 addresses written as IPv6 (`::ffff:0:0/96`) are a part; write \
+             networks of IPv4 and of IPv6 on their own"
+        )
+    };
     for (networks, problem) in [
+        ("deny_from: [\"::fffe:0:0/95\"]", wide("::fffe:0:0/95").as_str()),
+        ("deny_from: [\"::/1\"]", wide("::/1").as_str()),
         ("allow_from: []", "`allow_from` is empty; write a network such as `10.0.0.0/8`"),
         (
             "deny_from: [10.0.0.1/8]",

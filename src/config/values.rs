@@ -2,11 +2,11 @@
 //!
 //! An error's text continues a sentence that starts with the key's name: `workers` *is `x`; write a number*.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::read::quoted;
 use super::settings::UpstreamAddress;
@@ -117,16 +117,41 @@ pub(super) fn output_limit(text: &str) -> Result<OutputLimit, String> {
 }
 
 /// `10.0.0.0/8`, `2001:db8::/32`, or one address. Bits behind the prefix are a slip: what was meant?
+///
+/// SECURITY: clients' IPv4 addresses count as such however they were written, so a network of them in the form of IPv6
+/// (`::ffff:10.0.0.0/104`) becomes one of IPv4; it would never hold otherwise. A wider one says neither this nor that,
+/// but for `::/0`, which everybody takes for all of IPv6.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     match network {
-        Ok(network) if network == network.trunc() => Ok(network),
+        Ok(network) if network == network.trunc() => match network {
+            IpNet::V6(wide) if (1..96).contains(&wide.prefix_len()) && wide.contains(&MAPPED) => {
+                Err(format!(
+                    "is {}, of which IPv4 addresses written as IPv6 (`::ffff:0:0/96`) are a part; write networks of IPv4 \
+                 and of IPv6 on their own",
+                    quoted(text)
+                ))
+            }
+            network => Ok(canonical(network)),
+        },
         Ok(network) => {
             let wide = quoted(&network.trunc().to_string());
             Err(format!("is {}, which has bits behind its prefix; write {wide}", quoted(text)))
         }
         Err(_) => Err(format!("is {}; write a network such as `10.0.0.0/8` or an IP address", quoted(text))),
     }
+}
+
+/// An IPv4 address written as IPv6.
+const MAPPED: Ipv6Addr = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped();
+
+fn canonical(network: IpNet) -> IpNet {
+    let mapped = match network {
+        IpNet::V6(mapped) => mapped.addr().to_ipv4_mapped().zip(mapped.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    let of_four = mapped.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok());
+    of_four.map_or(network, IpNet::V4)
 }
 
 /// `0.0.0.0:6380`, `[::]:6380`, `unix:/path`.

@@ -74,7 +74,8 @@ fn client(kind: Kind, body: &[u8]) -> Option<Option<SocketAddr>> {
         let (source, rest) = body.split_first_chunk::<N>()?;
         let (_destination, rest) = rest.split_first_chunk::<N>()?;
         let (port, _) = rest.split_first_chunk::<2>()?;
-        Some(Some(SocketAddr::new(IpAddr::from(*source), u16::from_be_bytes(*port))))
+        // IPv4 written as IPv6 is IPv4: in rules, lists and logs.
+        Some(Some(SocketAddr::new(IpAddr::from(*source).to_canonical(), u16::from_be_bytes(*port))))
     }
     match kind {
         Kind::Local => Some(None),
@@ -107,10 +108,13 @@ mod tests {
         let mut six = [0; 36];
         six[..16].copy_from_slice(&"2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap().octets());
         six[32..34].copy_from_slice(&[1, 0]);
+        let mut mapped = six;
+        mapped[..16].copy_from_slice(&"::ffff:192.0.2.1".parse::<std::net::Ipv6Addr>().unwrap().octets());
         for (bytes, expected) in [
             (header(0x21, 0x11, &four), Some("192.0.2.1:4660")),
             (header(0x21, 0x11, &[&four[..], &[4, 0, 1, 9]].concat()), Some("192.0.2.1:4660")),
             (header(0x21, 0x21, &six), Some("[2001:db8::1]:256")),
+            (header(0x21, 0x21, &mapped), Some("192.0.2.1:256")),
             (header(0x20, 0, &[]), None),
             (header(0x20, 0x11, &four), None),
             (header(0x20, 0xff, &[7; MAX_BODY_BYTES]), None),
