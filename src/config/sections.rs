@@ -3,6 +3,7 @@
 //! Only what the file itself tells is judged here; the disk is asked by [`check`](super::check). A function returns
 //! nothing if a required part is missing; the problem is then recorded already.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::problems::Position;
@@ -79,9 +80,12 @@ const LEASE_TIMEOUT: Duration = Duration::from_secs(1);
 /// More links than this would cost Redis what sharing saves.
 const MAX_LINKS_PER_WORKER: usize = 64;
 
-/// One worker per core; one if the system does not tell.
+/// One worker per core; one if the system does not tell. Asked once: the system may take cores away and give them back
+/// while redkeep runs, and its workers stay as many as they are.
 fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_WORKERS))
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES
+        .get_or_init(|| std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_WORKERS)))
 }
 
 // === listeners ===

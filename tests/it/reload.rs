@@ -69,6 +69,25 @@ fn settings_that_cannot_change_live_are_named_and_refused() {
 }
 
 #[test]
+fn a_reload_is_taken_when_the_system_has_taken_cores_away() {
+    let proxy = Proxy::start(|dir, _| {
+        let users = dir.write("users.acl", USERS);
+        let socket = Redis::shared().socket();
+        let (redis, users) = (socket.display(), users.display());
+        format!(
+            "listeners: [{{bind: 127.0.0.1:0}}]\nupstream: {{address: \"unix:{redis}\"}}\nacl: {{file: {users}}}\n"
+        )
+    });
+    let pid = proxy.pid().to_string();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let cores = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    let first = cores.trim().split([',', '-']).next().unwrap();
+    let taskset = Command::new("taskset").args(["--all-tasks", "--pid", "--cpu-list", first, &pid]).output();
+    assert!(taskset.unwrap().status.success());
+    proxy.reload(RELOADED);
+}
+
+#[test]
 fn rename_rules_come_and_go_with_a_reload() {
     let proxy = Proxy::standard(Redis::shared());
     let mut admin = proxy.tls().login("admin", "secret");
