@@ -256,7 +256,11 @@ fn a_healthcheck_asks_a_listener_that_lets_it_in() {
     };
     let listener = "  - bind: 127.0.0.1:0\n";
     let sni = "    tls: {cert_file: CERT, key_file: KEY, certificates: [{cert_file: CERT, key_file: KEY}]}\n";
-    for more in ["    allow_from: [10.0.0.1]\n", sni] {
+    let demands = |protocol: &str| {
+        let tls = "cert_file: CERT, key_file: KEY, ca_cert_file: DIR/ca.crt, auth_clients: yes";
+        format!("    tls: {{{tls}, protocols: [{protocol}]}}\n")
+    };
+    for more in ["    allow_from: [10.0.0.1]\n", sni, &demands("TLSv1.2"), &demands("TLSv1.3")] {
         redkeep(&with_listeners(&format!("{listener}{more}"), USERS, ""));
     }
     redkeep(&with_listeners(ANYWHERE, USERS, ""));
