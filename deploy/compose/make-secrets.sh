@@ -17,11 +17,30 @@ umask 077
 mkdir -p secrets
 chmod 700 secrets
 cd secrets
+# What is begun is written here, and gets its name when it is whole.
+new=$(mktemp -d .new.XXXXXX)
+trap 'rm -rf "$new"' EXIT
+
+# Has openssl make something; what it says is shown only if it fails.
+make_with_openssl() {
+    openssl "$@" 2>"$new/said" || {
+        echo "error: openssl $1 failed:" >&2
+        cat "$new/said" >&2
+        exit 1
+    }
+}
+
+# A key and its certificate under their names, the certificate last.
+keep_pair() {
+    mv "$new/$1.key" "$1.key"
+    mv "$new/$1.crt" "$1.crt"
+}
 
 if [ ! -e ca.key ] && [ ! -e ca.crt ]; then
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -sha256 -days 3650 \
+    make_with_openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -sha256 -days 3650 \
         -subj "/CN=Redkeep deployment CA" -addext "basicConstraints=critical,CA:TRUE,pathlen:0" \
-        -addext "keyUsage=critical,keyCertSign,cRLSign" -keyout ca.key -out ca.crt 2>/dev/null
+        -addext "keyUsage=critical,keyCertSign,cRLSign" -keyout "$new/ca.key" -out "$new/ca.crt"
+    keep_pair ca
     echo "made secrets/ca.crt (give it to the clients) and secrets/ca.key (keep it elsewhere)"
 fi
 
@@ -29,16 +48,17 @@ if [ ! -e tls.key ] && [ ! -e tls.crt ]; then
     names=""
     for name in "${@:-localhost}"; do
         case $name in
-            *:* | *[0-9].[0-9]*) kind=IP ;;
-            *) kind=DNS ;;
+            *:*) kind=IP ;;
+            *[!0-9.]*) kind=DNS ;;
+            *) kind=IP ;;
         esac
         names=${names:+$names,}$kind:$name
     done
     # The loopback addresses always, for a first try on this host.
     case $names in *localhost*) names=$names,IP:127.0.0.1,IP:::1 ;; esac
-    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -sha256 -subj "/CN=redkeep" \
-        -keyout tls.key -out tls.csr 2>/dev/null
-    openssl x509 -req -in tls.csr -CA ca.crt -CAkey ca.key -sha256 -days 397 -out tls.crt -extfile <(
+    make_with_openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -sha256 -subj "/CN=redkeep" \
+        -keyout "$new/tls.key" -out "$new/tls.csr"
+    {
         echo "subjectAltName=$names"
         echo "basicConstraints=critical,CA:FALSE"
         echo "keyUsage=critical,digitalSignature"
@@ -46,13 +66,16 @@ if [ ! -e tls.key ] && [ ! -e tls.crt ]; then
         # Strict clients, Python 3.13 among them, insist on both.
         echo "subjectKeyIdentifier=hash"
         echo "authorityKeyIdentifier=keyid"
-    ) 2>/dev/null
-    rm -f tls.csr ca.srl
+    } >"$new/extensions"
+    make_with_openssl x509 -req -in "$new/tls.csr" -CA ca.crt -CAkey ca.key -CAserial "$new/serial" -CAcreateserial \
+        -sha256 -days 397 -out "$new/tls.crt" -extfile "$new/extensions"
+    keep_pair tls
     echo "made secrets/tls.crt and secrets/tls.key for $names"
 fi
 
 if [ ! -e app-password ]; then
-    openssl rand -hex 32 >app-password
+    make_with_openssl rand -hex 32 >"$new/app-password"
+    mv "$new/app-password" app-password
     echo "made secrets/app-password"
 fi
 

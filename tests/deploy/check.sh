@@ -81,10 +81,11 @@ secret_files_can_be_made() {
     local copy names
     copy=$(mktemp -d)
     cp deploy/compose/make-secrets.sh "$copy"
-    "$copy/make-secrets.sh" localhost redis.example.com 192.0.2.7 &&
+    "$copy/make-secrets.sh" localhost redis.example.com redis-7.0.example.com 192.0.2.7 &&
         "$copy/make-secrets.sh" &&
         openssl verify -x509_strict -CAfile "$copy/secrets/ca.crt" -purpose sslserver \
             -verify_hostname redis.example.com "$copy/secrets/tls.crt" &&
+        openssl verify -CAfile "$copy/secrets/ca.crt" -verify_hostname redis-7.0.example.com "$copy/secrets/tls.crt" &&
         openssl verify -CAfile "$copy/secrets/ca.crt" -verify_ip 192.0.2.7 "$copy/secrets/tls.crt" &&
         [ "$(wc -c <"$copy/secrets/app-password")" -eq 65 ]
     names=$?
@@ -92,6 +93,20 @@ secret_files_can_be_made() {
     return "$names"
 }
 check "make-secrets.sh: makes a certificate chain that verifies, twice" secret_files_can_be_made
+
+failed_secrets_leave_no_half() {
+    local copy said
+    copy=$(mktemp -d)
+    cp deploy/compose/make-secrets.sh "$copy"
+    said=$("$copy/make-secrets.sh" 192.0.2.700 2>&1 >/dev/null) && said="it did not fail"
+    case $said in *"openssl x509 failed"*192.0.2.700*) ;; *) echo "not said: $said"; rm -rf "$copy"; return 1 ;; esac
+    [ ! -e "$copy/secrets/tls.key" ] && [ ! -e "$copy/secrets/tls.crt" ] && "$copy/make-secrets.sh" 192.0.2.7 &&
+        openssl verify -CAfile "$copy/secrets/ca.crt" -verify_ip 192.0.2.7 "$copy/secrets/tls.crt"
+    said=$?
+    rm -rf "$copy"
+    return "$said"
+}
+check "make-secrets.sh: says why it failed, and leaves nothing half made" failed_secrets_leave_no_half
 
 # === Text ===
 
