@@ -35,6 +35,7 @@ pub mod logging;
 mod passwd;
 pub mod policy;
 mod process;
+mod regular;
 mod renewal;
 pub mod resp;
 pub mod server;

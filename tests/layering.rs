@@ -20,6 +20,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("policy", 4),
     ("upstream", 5),
     ("users", 5),
+    ("regular", 5),
     ("spool", 5),
     ("audit", 5),
     ("session", 6),

@@ -3,7 +3,6 @@
 //! Nothing is bound and nothing is connected. The content of rules and ACL files is not judged here: that needs the
 //! command table, and the application adds those problems to the same list (`Problems::push`).
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use super::problems::{Located, Problems};
 use super::settings::{Config, ListenerTls, SecretSource, UpstreamAddress, UserSource};
 use super::tls::place;
 use super::upstream_tls::dial_tls;
+use crate::regular;
 use crate::server::tls::server_config;
 
 /// All problems of the files and variables that `config` names: certificates, keys, CAs, secrets, the ACL file. The
@@ -28,7 +28,7 @@ pub fn check_files(config: &Config) -> Problems {
     config.audit.check(&config.file, &mut check.problems);
     match &config.users {
         UserSource::AclFile(file) => {
-            let readable = File::open(&file.value).and_then(|mut opened| opened.read(&mut [0]));
+            let readable = regular::open(&file.value).and_then(|mut opened| opened.read(&mut [0]));
             if let Err(error) = readable {
                 let (path, text) = (file.value.display(), super::io_text(&error));
                 check.problem(file, format!("cannot read acl file `{path}`: {text}"));

@@ -25,7 +25,7 @@ enum Content {
     Regular([u8; 32], bool),
     /// SHA-256 of the names in a folder and of what is in these files.
     Folder([u8; 32]),
-    /// A pipe, a device: read at the start only.
+    /// A pipe, a device: of no use (`regular.rs`).
     Special,
     /// It cannot be read, for this reason.
     Unreadable(io::ErrorKind),

@@ -20,6 +20,7 @@ use crate::acl::{Defaults, PasswordHash, Secret, User, parse_file, parse_rules};
 use crate::audit;
 use crate::command::CommandTable;
 use crate::policy::{ConditionsByUser, Login};
+use crate::regular;
 use crate::server::tls::{read_certificates, server_config};
 use crate::server::{self, ListenerSettings, TlsSlot, Trust};
 use crate::upstream::{Address, Names, Settings};
@@ -198,7 +199,7 @@ fn read_users(
     problems: &mut Problems,
 ) -> (Vec<User>, Option<[u8; 32]>) {
     match &config.users {
-        UserSource::AclFile(path) => match std::fs::read(&path.value).map(Zeroizing::new) {
+        UserSource::AclFile(path) => match regular::read(&path.value).map(Zeroizing::new) {
             Ok(bytes) => {
                 let users = parse_file(&bytes, defaults, table).unwrap_or_else(|errors| {
                     for error in errors {

@@ -3,12 +3,13 @@
 //! SECURITY: a secret leaves this file only inside [`Secret`], which cannot be shown and is wiped when dropped; the
 //! buffers on the way there are wiped too. Messages name the file or the variable, never what it holds.
 
-use std::fs::File;
 use std::io::Read as _;
+
 use zeroize::Zeroizing;
 
 use super::settings::SecretSource;
 use crate::acl::Secret;
+use crate::regular;
 
 /// No password is longer, and a wrong path (a device, a log file) must not fill the memory.
 const MAX_SECRET_BYTES: usize = 64 * 1024;
@@ -34,7 +35,7 @@ impl SecretSource {
                 // Room for one byte too much, so that the buffer never moves and leaves a copy behind.
                 let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 3));
                 let limit = u64::try_from(MAX_SECRET_BYTES + 3).unwrap_or(u64::MAX);
-                File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(
+                regular::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(
                     |error| format!("cannot read secret file `{shown}`: {}", super::io_text(&error)),
                 )?;
                 let content = bytes.strip_suffix(b"\n").unwrap_or(&bytes);

@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 use crate::acl::{Defaults, Dialect, Event, Log, PasswordHash, User, parse_file};
 use crate::command::{CommandTable, Reported};
 use crate::policy::{ConditionsByUser, Gates, Live, Policy, Upstream};
+use crate::regular;
 
 /// Redis' text where there is no ACL file.
 const NO_FILE: &str = "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the \
@@ -250,7 +251,7 @@ impl Users {
         let mut state = lock(&self.state);
         let Some(path) = state.source.file.clone() else { return Err(NO_FILE.to_owned()) };
         let now = self.live.load();
-        let bytes = Zeroizing::new(std::fs::read(&path).map_err(|error| {
+        let bytes = Zeroizing::new(regular::read(&path).map_err(|error| {
             self.reloads.note_refused();
             // Redis has the system's words only, without its number.
             let words = error.to_string();

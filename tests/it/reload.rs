@@ -88,6 +88,20 @@ fn a_reload_is_taken_when_the_system_has_taken_cores_away() {
 }
 
 #[test]
+fn a_named_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for() {
+    let proxy = Proxy::standard(Redis::shared());
+    let mut admin = proxy.tls().login("admin", "secret");
+    let path = proxy.dir.path().join("users.acl");
+    std::fs::remove_file(&path).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let line = proxy.reload(REFUSED);
+    assert!(line.contains("users.acl`: not a regular file but a pipe"), "{line}");
+    let reply = admin.ask("ACL LOAD");
+    assert!(reply.starts_with("-ERR Error loading ACLs, opening file '"), "{reply}");
+    assert_eq!(admin.ask("PING"), "+PONG\r\n");
+}
+
+#[test]
 fn rename_rules_come_and_go_with_a_reload() {
     let proxy = Proxy::standard(Redis::shared());
     let mut admin = proxy.tls().login("admin", "secret");

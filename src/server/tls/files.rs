@@ -3,7 +3,6 @@
 //! Texts for the operator name the path and never show the content. A key that others on this machine may read or
 //! change is refused, since whoever has it is the server.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
 use super::{TlsFile, TlsProblem, provider};
+use crate::regular;
 
 /// Permissions of anybody but the owner.
 const OF_OTHERS: u32 = 0o077;
@@ -208,7 +208,7 @@ fn read_crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, 
 /// The content of a file, and its permissions at that moment.
 fn read(path: &Path, what: &str) -> Result<(Vec<u8>, u32), String> {
     let read = || {
-        let mut file = File::open(path)?;
+        let mut file = regular::open(path)?;
         let mode = file.metadata()?.permissions().mode() & 0o7777;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
