@@ -5,8 +5,8 @@ CARGO ?= cargo
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test setup setup-run check-deploy test-clients demo-check lint acl-diff effects soak reloads fuzz bench-judge \
-	bench-memory handshake-flood clean
+.PHONY: help run test setup setup-run check-deploy test-clients demo-check lint acl-diff effects soak reloads fuzz bench bench-smoke \
+	bench-judge bench-memory handshake-flood clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,7 @@ setup-run:
 lint: setup ## rustfmt and clippy, warnings are errors
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
+	$(CARGO) fmt --check --manifest-path benches/compare/Cargo.toml
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 
 check-deploy: setup ## hadolint, compose config, yamllint, shellcheck, and no secret in the repository
@@ -62,6 +63,21 @@ demo-check: setup-run ## run the scene of `make run` once and fail if any result
 
 fuzz: setup-run ## search with libFuzzer for inputs that break a property, FUZZ_SECONDS (60) for each target
 	@tests/fuzz/run.sh
+
+COMPARE := --locked --manifest-path benches/compare/Cargo.toml --target-dir target
+
+# BENCH="--targets redis-tls,redkeep --scenarios get --rounds 3" measures less, BENCH=--write-docs renews docs/PERFORMANCE.md.
+bench: ## Redkeep's speed beside Redis' own TLS, HAProxy, stunnel and Envoy; BENCH=--help (some 20 minutes)
+	@tests/setup/system.sh bench || tests/setup/system.sh run
+	@tests/setup/venv.sh bench || true
+	$(CARGO) build --release --locked
+	$(CARGO) build --release $(COMPARE)
+	target/release/redkeep-compare $(BENCH)
+
+bench-smoke: setup-run ## does the harness of `bench` work? no figures (under a minute, after the first build)
+	$(CARGO) build --locked
+	$(CARGO) build $(COMPARE)
+	target/debug/redkeep-compare --smoke --redkeep target/debug/redkeep
 
 bench-judge: setup-run ## what a verdict, a pattern, a login and a large ACL file cost (the first build takes minutes)
 	$(CARGO) bench --locked --bench judge

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure that the programs are there which Redkeep needs to be built and run (`run`) or tested (`test`).
+# Makes sure that the programs are there which Redkeep needs to be built and run (`run`), tested (`test`), or compared
+# with what people use instead (`bench`).
 #
 # Rust is never installed from here, only asked for. What else is missing comes from apt-get where there is one,
 # with sudo when not root; elsewhere this says what is missing and how to get it, and fails. Nothing is installed
@@ -7,9 +8,9 @@
 set -euo pipefail
 
 case ${1:-} in
-    run | test) purpose=$1 ;;
+    run | test | bench) purpose=$1 ;;
     *)
-        echo "usage: $0 run|test" >&2
+        echo "usage: $0 run|test|bench" >&2
         exit 2
         ;;
 esac
@@ -65,6 +66,12 @@ if [ "$purpose" = test ]; then
         need libgomp1 libgomp gcc
     fi
 fi
+if [ "$purpose" = bench ]; then
+    # Administrators' programs are not on everybody's PATH.
+    PATH=$PATH:/usr/sbin:/sbin has haproxy || need haproxy haproxy haproxy
+    has stunnel4 || has stunnel || need stunnel4 stunnel stunnel
+    python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || need "python3 python3-venv" python3 python3
+fi
 
 [ "${#apt[@]}" -gt 0 ] || exit 0
 
@@ -83,17 +90,24 @@ if [ "$(id -u)" -ne 0 ]; then
     as_root=sudo
 fi
 
-# Debian starts and enables its Redis service on installation: an open Redis that nobody asked for. Where systemd
-# runs, a mask that would not outlive a reboot keeps the service from starting, and is taken off again at the end;
-# without systemd, RUNLEVEL=1 says that this is no time to start services. A Redis that was installed before is left
-# as it is.
-service=""
-case " $packages " in *" redis-server "*) service=redis-server ;; esac
+# Debian starts and enables services on installation: an open Redis that nobody asked for, a HAProxy. Where systemd
+# runs, masks that would not outlive a reboot keep the services from starting, and are taken off again at the end;
+# without systemd, RUNLEVEL=1 says that this is no time to start services. What was installed before is left as it is.
+# (stunnel has no service until somebody writes a configuration for one.)
+services=()
+for service in redis-server haproxy; do
+    case " $packages " in *" $service "*) services+=("$service") ;; esac
+done
 
-unmask() { $as_root systemctl --quiet --runtime unmask "$service.service" || true; }
-if [ -n "$service" ] && [ -d /run/systemd/system ]; then
-    trap unmask EXIT
-    $as_root systemctl --quiet --runtime mask "$service.service"
+each() {
+    local service
+    for service in "${services[@]}"; do "$@" "$service"; done
+}
+mask() { $as_root systemctl --quiet --runtime mask "$1.service"; }
+unmask() { $as_root systemctl --quiet --runtime unmask "$1.service" || true; }
+if [ -d /run/systemd/system ]; then
+    trap 'each unmask' EXIT
+    each mask
 fi
 
 echo "installing: $packages"
@@ -102,10 +116,15 @@ $as_root apt-get update -q
 $as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
     apt-get install -q -y --no-install-recommends $packages </dev/null
 
-if [ -n "$service" ] && [ -d /run/systemd/system ]; then
-    unmask
+disable() {
+    if [ -d /run/systemd/system ]; then
+        $as_root systemctl --quiet disable "$1.service"
+    elif has update-rc.d; then
+        $as_root update-rc.d "$1" disable
+    fi
+}
+if [ -d /run/systemd/system ]; then
+    each unmask
     trap - EXIT
-    $as_root systemctl --quiet disable "$service.service"
-elif [ -n "$service" ] && has update-rc.d; then
-    $as_root update-rc.d "$service" disable
 fi
+each disable

@@ -6,6 +6,7 @@
 
 mod certs;
 mod load;
+mod machine;
 mod measure;
 mod options;
 mod report;

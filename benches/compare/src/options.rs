@@ -14,7 +14,7 @@ Measures Redkeep beside what people use instead. Every list may be cut short; na
   --targets A,B      only these targets
   --scenarios A,B    only these scenarios
   --rounds N         rounds of which the median is taken (5)
-  --seconds S        how long each measurement takes (0.8)
+  --seconds S        how long each measurement takes (0.7)
   --out DIR          where performance.json and performance.svg go (target/compare)
   --markdown         print the tables as Markdown
   --write-docs       put tables and picture into docs/PERFORMANCE.md
@@ -59,7 +59,7 @@ pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Wish> {
         targets: TARGETS.iter().collect(),
         scenarios: SCENARIOS.iter().collect(),
         rounds: 5,
-        length: Duration::from_millis(800),
+        length: Duration::from_millis(700),
         out: "target/compare".into(),
         markdown: false,
         write_docs: false,

@@ -32,11 +32,13 @@ pub enum Metric {
     ProxyPssPerClient,
     /// Which part of the connections resumed a TLS session.
     Resumed,
+    /// Requests that had no reply long after the end.
+    Unanswered,
 }
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Metric; 12] = [
+    pub const ALL: [Metric; 13] = [
         Metric::Throughput,
         Metric::P50,
         Metric::P99,
@@ -49,6 +51,7 @@ impl Metric {
         Metric::RedisPerClient,
         Metric::ProxyPssPerClient,
         Metric::Resumed,
+        Metric::Unanswered,
     ];
 
     /// Its name in JSON, with its unit.
@@ -66,6 +69,7 @@ impl Metric {
             Metric::RedisPerClient => "redis_kib_per_client",
             Metric::ProxyPssPerClient => "proxy_pss_kib_per_client",
             Metric::Resumed => "resumed_part",
+            Metric::Unanswered => "unanswered",
         }
     }
 }
@@ -81,6 +85,9 @@ pub fn of_load(seen: &Seen) -> Sample {
         (Metric::RedisCpu, each(seen.redis)),
     ]);
     sample.extend(seen.proxy.map(|cpu| (Metric::ProxyCpu, each(cpu))));
+    if seen.unanswered > 0 {
+        sample.insert(Metric::Unanswered, seen.unanswered as f64);
+    }
     for (metric, part) in [(Metric::P50, 0.5), (Metric::P99, 0.99), (Metric::P999, 0.999)] {
         sample.extend(seen.latencies.quantile(part).map(|micros| (metric, micros)));
     }

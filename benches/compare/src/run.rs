@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::certs::Certs;
+use crate::machine::Machine;
 use crate::options::{Options, Wish, parse};
 use crate::results::{Metric, Results, Sample, of_idle, of_load};
 use crate::scenario::{Kind, Scenario};
@@ -30,7 +31,7 @@ pub fn run(args: impl Iterator<Item = String>) -> Result<()> {
     let began = Instant::now();
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
-    let results = measure_all(&options)?;
+    let (results, machine) = measure_all(&options)?;
     if options.smoke {
         println!(
             "the harness works: {} scenarios in {:.1} s",
@@ -39,15 +40,16 @@ pub fn run(args: impl Iterator<Item = String>) -> Result<()> {
         );
         return Ok(());
     }
-    report::report(&options, &results, began.elapsed())
+    report::report(&options, &results, &machine, began.elapsed())
 }
 
-fn measure_all(options: &Options) -> Result<Results> {
+fn measure_all(options: &Options) -> Result<(Results, Machine)> {
     let dir = Directory::new()?;
     let certs = Certs::new(dir.path())?;
     let site =
         Site { dir, certs, redkeep: absolute(&options.redkeep)?, repository: absolute(Path::new("."))? };
 
+    let machine = Machine::look(&site);
     let mut results = Results::default();
     let mut targets = Vec::new();
     for target in &options.targets {
@@ -65,7 +67,7 @@ fn measure_all(options: &Options) -> Result<Results> {
 
     for scenario in &options.scenarios {
         let plan = Plan::of(scenario, options);
-        eprintln!("measuring {}: {}", scenario.name, scenario.what);
+        let began = Instant::now();
         for _ in 0..plan.rounds {
             for (target, running) in &targets {
                 if (target.lacks)(scenario.kind).is_some() {
@@ -80,8 +82,9 @@ fn measure_all(options: &Options) -> Result<Results> {
                 results.add(scenario.name, target.name, sample);
             }
         }
+        eprintln!("{} measured in {:.0} s", scenario.name, began.elapsed().as_secs_f64());
     }
-    Ok(results)
+    Ok((results, machine))
 }
 
 /// A path that stays right whatever the servers' folders are.
@@ -173,6 +176,9 @@ fn plausible(scenario: &Scenario, target: &Target, sample: &Sample) -> Result<()
                 format!("{} with {}: {} is {found:?}", scenario.name, target.name, metric.name()).into()
             );
         }
+    }
+    if get(Metric::Unanswered).is_some() {
+        return Err(format!("{} with {}: replies are missing", scenario.name, target.name).into());
     }
     if get(Metric::P50) > get(Metric::P99) || get(Metric::P99) > get(Metric::P999) {
         return Err(format!("{} with {}: percentiles out of order", scenario.name, target.name).into());

@@ -32,11 +32,6 @@ impl Histogram {
         self.total += other.total;
     }
 
-    /// How many were counted.
-    pub fn total(&self) -> u64 {
-        self.total
-    }
-
     /// The latency in microseconds that `part` (0 to 1) of all requests did not exceed; none without requests.
     pub fn quantile(&self, part: f64) -> Option<f64> {
         let rank = (part * self.total as f64).ceil().max(1.0) as u64;

@@ -30,6 +30,8 @@ pub struct Seen {
     pub window: Duration,
     /// Latencies of what was done in it.
     pub latencies: Histogram,
+    /// Requests whose replies were given up; their latencies are longer than what was counted.
+    pub unanswered: u64,
     /// CPU time of the proxy.
     pub proxy: Option<Duration>,
     /// CPU time of Redis.

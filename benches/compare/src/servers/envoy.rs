@@ -78,7 +78,7 @@ static_resources:
 }
 
 /// The program itself, not the script that becomes it.
-fn program(site: &Site) -> Option<PathBuf> {
+pub fn program(site: &Site) -> Option<PathBuf> {
     let libraries = fs::read_dir(site.repository.join(".venv/lib")).ok()?;
     libraries
         .filter_map(|entry| Some(entry.ok()?.path().join("site-packages/envoy/_bin/envoy")))

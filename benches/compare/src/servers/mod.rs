@@ -52,8 +52,6 @@ pub struct Target {
     pub name: &'static str,
     /// One line about it.
     pub what: &'static str,
-    /// Whether clients speak TLS to it.
-    pub tls: bool,
     /// Whether there is a proxy before its Redis.
     pub proxy: bool,
     /// Whether it needs nothing that has to be installed: `make bench-smoke` measures these.
@@ -80,7 +78,6 @@ pub const TARGETS: [Target; 8] = [
         name: "redis",
         proxy: false,
         what: "Redis plain, no TLS, no password",
-        tls: false,
         smoke: true,
         lacks: |kind| matches!(kind, Kind::Connect { resume: true }).then_some("no TLS"),
         start: redis::start_plain,
@@ -90,7 +87,6 @@ pub const TARGETS: [Target; 8] = [
         name: "redis-tls",
         proxy: false,
         what: "Redis' own TLS, restricted user",
-        tls: true,
         smoke: true,
         lacks: |_| None,
         start: redis::start_tls,
@@ -100,7 +96,6 @@ pub const TARGETS: [Target; 8] = [
         name: "haproxy",
         proxy: true,
         what: "HAProxy, TLS in, Unix socket out, Redis' own ACL",
-        tls: true,
         smoke: false,
         lacks: |_| None,
         start: haproxy::start,
@@ -110,7 +105,6 @@ pub const TARGETS: [Target; 8] = [
         name: "stunnel",
         proxy: true,
         what: "stunnel, TLS in, Unix socket out, Redis' own ACL",
-        tls: true,
         smoke: false,
         lacks: |_| None,
         start: stunnel::start,
@@ -120,7 +114,6 @@ pub const TARGETS: [Target; 8] = [
         name: "envoy",
         proxy: true,
         what: "Envoy redis_proxy, TLS in, Unix socket out, one password, no ACL",
-        tls: true,
         smoke: false,
         lacks: envoy::lacks,
         start: envoy::start,
@@ -130,7 +123,6 @@ pub const TARGETS: [Target; 8] = [
         name: "redkeep-all",
         proxy: true,
         what: "Redkeep, TLS in, Unix socket out, all-powerful user",
-        tls: true,
         smoke: false,
         lacks: |_| None,
         start: |site, dir| redkeep::start(site, dir, ALL_POWERFUL, false),
@@ -140,7 +132,6 @@ pub const TARGETS: [Target; 8] = [
         name: "redkeep",
         proxy: true,
         what: "Redkeep, TLS in, Unix socket out, restricted user",
-        tls: true,
         smoke: true,
         lacks: |_| None,
         start: |site, dir| redkeep::start(site, dir, RESTRICTED, false),
@@ -150,7 +141,6 @@ pub const TARGETS: [Target; 8] = [
         name: "redkeep-tcp",
         proxy: true,
         what: "Redkeep, TLS in, TCP out, restricted user",
-        tls: true,
         smoke: false,
         lacks: |_| None,
         start: |site, dir| redkeep::start(site, dir, RESTRICTED, true),
@@ -199,6 +189,17 @@ impl Running {
         };
         Running { endpoint, proxy, redis }
     }
+}
+
+/// The programs that are measured: where each is, and how it is asked for its version.
+pub fn programs(site: &Site) -> [(&'static str, Option<PathBuf>, &'static str); 5] {
+    [
+        ("Redkeep", Some(site.redkeep.clone()), "--version"),
+        ("Redis", program(&["redis-server"]), "--version"),
+        ("HAProxy", program(&["haproxy"]), "-v"),
+        ("stunnel", program(&stunnel::NAMES), "-version"),
+        ("Envoy", envoy::program(site), "--version"),
+    ]
 }
 
 /// A TCP port that was free a moment ago.

@@ -9,7 +9,8 @@ use std::path::Path;
 use super::{Process, Redis, Running, Site, free_port, program};
 use crate::Result;
 
-const NAMES: [&str; 2] = ["stunnel4", "stunnel"];
+/// What it is called: the version 4 of Debian's package name is history.
+pub const NAMES: [&str; 2] = ["stunnel4", "stunnel"];
 
 /// What is missing, if anything.
 pub fn missing() -> Option<String> {
