@@ -41,7 +41,10 @@ impl Machine {
     pub fn text(&self, options: &Options) -> String {
         let facts: Vec<String> = self.facts.iter().map(|(name, fact)| format!("{name} {fact}")).collect();
         let (rounds, seconds) = (options.rounds, options.length.as_secs_f64());
-        format!("{}. Medians of {rounds} rounds of {seconds} s each, targets in turn.\n", facts.join("; "))
+        format!(
+            "{}. Medians of {rounds} rounds of {seconds} s each (three times that at fixed rates), targets in turn.\n",
+            facts.join("; ")
+        )
     }
 }
 

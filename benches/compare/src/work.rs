@@ -16,6 +16,7 @@ const SMALL: usize = 64;
 const PAGE: usize = 4 << 10;
 const LARGE: usize = 64 << 10;
 const HUGE: usize = 64 << 20;
+const PIPELINE: usize = 100_000;
 
 /// The channel of the fan-out.
 pub const CHANNEL: &str = "news:1";
@@ -86,18 +87,19 @@ pub fn data() -> [(Vec<u8>, usize); 2] {
     ]
 }
 
-/// What one client does that disturbs others: what Redis must hold for it, and what the client sends.
-pub fn disturbance(disturber: Disturber) -> Option<(Vec<u8>, Batch)> {
+/// What one client does that disturbs others: what Redis must hold for it, and what the client sends. `part` makes
+/// both smaller.
+pub fn disturbance(disturber: Disturber, part: usize) -> Option<(Vec<u8>, Batch)> {
     match disturber {
         Disturber::Nobody => None,
         Disturber::Huge => {
-            let huge = value(HUGE_KEY, HUGE);
+            let huge = value(HUGE_KEY, HUGE / part);
             let set = request(&[b"SET", HUGE_KEY.as_bytes(), &huge]);
             Some((set, Batch::one(&request(&["GET", HUGE_KEY]), &bulk(&huge))))
         }
         Disturber::Pipeline => {
             let mut batch = Batch::default();
-            (0..100_000).for_each(|number| add(&mut batch, Traffic::Get, number));
+            (0..PIPELINE / part).for_each(|number| add(&mut batch, Traffic::Get, number));
             let set = request(&[b"SET", HUGE_KEY.as_bytes(), b""]);
             Some((set, batch))
         }

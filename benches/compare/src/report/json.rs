@@ -36,7 +36,7 @@ pub fn json(options: &Options, results: &Results, machine: &Machine) -> String {
         .map(|goal| {
             json!({
                 "measure": goal.measure, "scenario": goal.scenario, "at_most": goal.at_most, "reach": goal.reach,
-                "first_acceptable": goal.acceptable, "unix_socket": goal.found, "tcp": goal.over_tcp,
+                "first_acceptable": goal.acceptable, "unix_socket": goal.found, "tcp": goal.over_tcp, "redis_tls": goal.beside,
                 "verdict": goal.verdict(),
             })
         })

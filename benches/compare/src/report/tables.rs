@@ -45,7 +45,8 @@ fn heading(text: &str, style: Style) -> String {
 }
 
 fn ratios(results: &Results, style: Style) -> String {
-    let header = ["measure", "scenario", "Unix socket", "goal", "first acceptable", "", "TCP"];
+    let header =
+        ["measure", "scenario", "Unix socket", "goal", "first acceptable", "", "TCP", "Redis' own TLS"];
     let rows = goals(results).into_iter().map(|goal| {
         vec![
             goal.measure.clone(),
@@ -55,6 +56,7 @@ fn ratios(results: &Results, style: Style) -> String {
             format!("{} {}", goal.sign(), number(goal.acceptable)),
             goal.verdict().to_owned(),
             perhaps(goal.over_tcp),
+            goal.beside.map(number).unwrap_or_default(),
         ]
     });
     table(&header, rows.collect(), style)
