@@ -5,8 +5,8 @@ CARGO ?= cargo
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test setup setup-run check-deploy test-clients demo-check lint acl-diff effects soak reloads fuzz bench bench-smoke \
-	bench-judge bench-memory handshake-flood clean
+.PHONY: help run test setup setup-run check-deploy test-clients demo-check lint acl-diff effects soak reloads fuzz \
+	bench bench-smoke bench-judge bench-memory handshake-flood clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,7 +66,8 @@ fuzz: setup-run ## search with libFuzzer for inputs that break a property, FUZZ_
 
 COMPARE := --locked --manifest-path benches/compare/Cargo.toml --target-dir target
 
-# BENCH="--targets redis-tls,redkeep --scenarios get --rounds 3" measures less, BENCH=--write-docs renews docs/PERFORMANCE.md.
+# BENCH="--targets redis-tls,redkeep --scenarios get --rounds 3" measures less, BENCH=--write-docs renews the figures in
+# docs/PERFORMANCE.md.
 bench: ## Redkeep's speed beside Redis' own TLS, HAProxy, stunnel and Envoy; BENCH=--help (some 20 minutes)
 	@tests/setup/system.sh bench || tests/setup/system.sh run
 	@tests/setup/venv.sh bench || true
@@ -77,6 +78,7 @@ bench: ## Redkeep's speed beside Redis' own TLS, HAProxy, stunnel and Envoy; BEN
 bench-smoke: setup-run ## does the harness of `bench` work? no figures (under a minute, after the first build)
 	$(CARGO) build --locked
 	$(CARGO) build $(COMPARE)
+	$(CARGO) test --quiet $(COMPARE)
 	target/debug/redkeep-compare --smoke --redkeep target/debug/redkeep
 
 bench-judge: setup-run ## what a verdict, a pattern, a login and a large ACL file cost (the first build takes minutes)

@@ -139,7 +139,7 @@ fn add(batch: &mut Batch, traffic: Traffic, number: usize) {
         Traffic::Set => set(batch, &small, SMALL),
         Traffic::GetLarge => get(batch, &large_key(number), LARGE),
         Traffic::SetPage => set(batch, &format!("app:page:{:05}", number % KEYS), PAGE),
-        Traffic::Mix if number % 5 == 0 => set(batch, &small, SMALL),
+        Traffic::Mix if number.is_multiple_of(5) => set(batch, &small, SMALL),
         Traffic::Mix => get(batch, &small, SMALL),
         Traffic::Mget => {
             let keys: Vec<String> = (0..10).map(|offset| small_key(number + offset)).collect();

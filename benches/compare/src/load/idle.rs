@@ -25,7 +25,7 @@ pub struct Idle {
 pub fn idle(running: &Running, clients: usize) -> Result<Idle> {
     let login = work::login(running.endpoint.login.is_some());
     let read = || -> Result<(Option<Memory>, Memory)> {
-        std::thread::sleep(SETTLE);
+        crate::pause(SETTLE);
         let proxy = running.proxy.as_ref().map(|proxy| Memory::of(proxy.pid())).transpose()?;
         Ok((proxy, Memory::of(running.redis.pid())?))
     };

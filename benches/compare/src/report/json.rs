@@ -17,7 +17,8 @@ pub fn json(options: &Options, results: &Results, machine: &Machine) -> String {
             for metric in Metric::ALL {
                 if let Some(spread) = results.spread(scenario.name, target.name, metric) {
                     let rounds = results.rounds(scenario.name, target.name, metric);
-                    let value = json!({"median": spread.median, "min": spread.min, "max": spread.max, "rounds": rounds});
+                    let (median, min, max) = (spread.median, spread.min, spread.max);
+                    let value = json!({"median": median, "min": min, "max": max, "rounds": rounds});
                     metrics.insert(metric.name().to_owned(), value);
                 }
             }
@@ -36,7 +37,8 @@ pub fn json(options: &Options, results: &Results, machine: &Machine) -> String {
         .map(|goal| {
             json!({
                 "measure": goal.measure, "scenario": goal.scenario, "at_most": goal.at_most, "reach": goal.reach,
-                "first_acceptable": goal.acceptable, "unix_socket": goal.found, "tcp": goal.over_tcp, "redis_tls": goal.beside,
+                "first_acceptable": goal.acceptable, "unix_socket": goal.found, "tcp": goal.over_tcp,
+                "redis_tls": goal.beside,
                 "verdict": goal.verdict(),
             })
         })

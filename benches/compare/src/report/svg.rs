@@ -60,8 +60,9 @@ pub fn picture(options: &Options, results: &Results) -> String {
     let panel_height = 30 + LINE * options.targets.len() + 14;
     let height = 34 + panel_height * PANELS.len().div_ceil(2);
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
-         role=\"img\" aria-label=\"Redkeep beside other ways to Redis: bars of medians\">\n<style>\n{STYLE}</style>\n"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
+         height=\"{height}\" role=\"img\" aria-label=\"Redkeep beside other ways to Redis: bars of medians\">\n\
+         <style>\n{STYLE}</style>\n"
     );
     svg.push_str(&legend());
     for (index, panel) in PANELS.iter().enumerate() {

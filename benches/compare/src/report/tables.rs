@@ -26,7 +26,7 @@ pub fn all(options: &Options, results: &Results, machine: &Machine, style: Style
     }
     let suites: Vec<String> =
         results.suites.iter().map(|(target, suite)| format!("{target} {suite}")).collect();
-    text.push_str(&format!("Cipher suites: {}.\n\n", suites.join(", ")));
+    text.push_str(&format!("Cipher suites: {}.\n", suites.join(", ")));
 
     text.push_str(&heading("Ratios of medians: Redkeep with a restricted user", style));
     text.push_str(&ratios(results, style));
@@ -107,9 +107,9 @@ fn figures(options: &Options, results: &Results, scenario: &Scenario, style: Sty
     for target in &options.targets {
         let late = results.rounds(scenario.name, target.name, Metric::Unanswered);
         if late.iter().any(|number| *number > 0.0) {
-            let rounds = late.len();
-            let name = target.name;
-            text.push_str(&format!("\n{name} owed replies for long after the end in {rounds} round(s): its times are at least these.\n"));
+            let (name, rounds) = (target.name, late.len());
+            text.push_str(&format!("\n{name} owed replies long after the end, in {rounds} round(s): "));
+            text.push_str("its times are longer than these.\n");
         }
     }
     text

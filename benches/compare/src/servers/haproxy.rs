@@ -22,7 +22,8 @@ pub fn start(site: &Site, dir: &Path) -> Result<Running> {
     let port = free_port()?;
     // Two descriptors for each client, of 20,000 or more that a process may have.
     let config = format!(
-        "global\n  maxconn 6000\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 1h\n  timeout server 1h\n\
+        "global\n  maxconn 6000\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 1h\n\
+         \x20 timeout server 1h\n\
          frontend tls\n  bind 127.0.0.1:{port} ssl crt {} ssl-min-ver TLSv1.3\n  default_backend redis\n\
          backend redis\n  server redis unix@{}\n",
         site.certs.both.display(),

@@ -1,7 +1,7 @@
 //! The targets: what clients connect to, each with a Redis of its own behind it or in it.
 //!
-//! A file for each peer says how it is started and why that is fair. All listen on 127.0.0.1, with the same certificate;
-//! all processes and files are gone at the end, however it comes.
+//! A file for each peer says how it is started and why that is fair. All listen on 127.0.0.1, with the same
+//! certificate; all processes and files are gone at the end, however it comes.
 
 mod envoy;
 mod haproxy;
@@ -27,7 +27,8 @@ pub const USER: &str = "bench";
 /// Its password.
 pub const PASSWORD: &str = "a-password-of-the-benchmark";
 /// The rules of a restricted user: three key patterns, categories, one selector.
-const RESTRICTED: &str = "~app:* ~cache:* %R~shared:* resetchannels &news:* -@all +@read +@write +@connection +@pubsub (%R~log:* +@read)";
+const RESTRICTED: &str = "~app:* ~cache:* %R~shared:* resetchannels &news:* \
+                          -@all +@read +@write +@connection +@pubsub (%R~log:* +@read)";
 /// The rules of an all-powerful one.
 const ALL_POWERFUL: &str = "~* &* +@all";
 
@@ -172,7 +173,7 @@ impl Target {
                     let log = running.proxy.as_ref().map_or_else(String::new, Process::log);
                     return Err(format!("{} does not serve: {error}\n{log}", self.name).into());
                 }
-                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+                Err(_) => crate::pause(Duration::from_millis(50)),
             }
         }
     }

@@ -80,7 +80,7 @@ impl Redis {
             if Instant::now() > deadline {
                 return Err(format!("redis-server does not start:\n{}", redis.process.log()).into());
             }
-            std::thread::sleep(Duration::from_millis(20));
+            crate::pause(Duration::from_millis(20));
         }
         for (request, replies) in work::data() {
             redis.fill(&request, replies)?;
