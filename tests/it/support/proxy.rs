@@ -37,7 +37,7 @@ impl Proxy {
 
     /// The same as the child of a program that becomes it (`prlimit`).
     pub fn start_under(program: &[&str], redis: &Redis, users: &str, more: &str) -> Proxy {
-        Proxy::spawn(program, &[("RUST_LOG", "debug")], |dir, certs| {
+        let proxy = Proxy::spawn(program, &[("RUST_LOG", "debug")], |dir, certs| {
             let users = dir.write("users.acl", users);
             format!(
                 "listeners:\n  - bind: 127.0.0.1:0\n    tls:\n      cert_file: {}\n      key_file: {}\n  \
@@ -47,7 +47,12 @@ impl Proxy {
                 redis.socket().display(),
                 users.display(),
             )
-        })
+        });
+        // On a busy machine the upstream may answer late; until then texts are those of the newest version.
+        if proxy.log().iter().any(|line| line.contains("\"version\":\"unknown\"")) {
+            proxy.wait_for_log(0, "upstream reached");
+        }
+        proxy
     }
 
     /// A proxy with the configuration that `write` returns.
