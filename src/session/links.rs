@@ -91,9 +91,12 @@ impl Links {
                     }
                 }
             }
-            _ => match pool.shared(state.link_key(), state.id.0) {
-                Some(link) => link,
-                None => return Pick::None(NOT_SENT),
+            _ => match &self.current {
+                Some(link) if link.is_shared_and_open() && link.key() == state.link_key() => link.clone(),
+                _ => match pool.shared(state.link_key(), state.id.0) {
+                    Some(link) => link,
+                    None => return Pick::None(NOT_SENT),
+                },
             },
         };
         let changes = !self.current.as_ref().is_some_and(|link| Rc::ptr_eq(link, &target));

@@ -136,6 +136,12 @@ impl Link {
         self.inner.borrow().large
     }
 
+    /// Whether it is shared, and who has it need not ask the pool for another one.
+    pub fn is_shared_and_open(&self) -> bool {
+        let inner = self.inner.borrow();
+        self.shared && !self.retired.get() && inner.phase != Phase::Dead && !inner.large
+    }
+
     /// Has a shared link take no more requests; the permit is for its connection, beside the one that follows it.
     pub fn retire(&self, permit: Permit) {
         self.inner.borrow_mut().permit = Some(permit);
