@@ -218,7 +218,10 @@ impl Run {
     /// Whether the run matches the beginning of `text`.
     fn begins(&self, text: &[u8]) -> bool {
         match self {
-            Run::Literal(literal) => text.starts_with(literal),
+            // Of several patterns, most differ in their first byte: no call for these.
+            Run::Literal(literal) => {
+                literal.first().is_none_or(|first| text.first() == Some(first)) && text.starts_with(literal)
+            }
             Run::Elements(elements) => {
                 text.len() >= elements.len()
                     && elements.iter().zip(text).all(|(element, byte)| element.takes(*byte))

@@ -126,7 +126,12 @@ impl ReplyScanner {
             Some(Ok(_)) => self.reset(),
             None => {}
         }
-        let scanned = self.advance(buffer);
+        // Most replies: a bulk, all of it there.
+        let begins = self.at == 0 && matches!(self.place, Place::Type) && self.levels.is_empty();
+        let scanned = match whole_bulk(buffer, self.max_bulk_bytes) {
+            Some(len) if begins => Ok(Some(ReplyFrame { len, kind: ReplyKind::Reply })),
+            _ => self.advance(buffer),
+        };
         self.outcome = scanned.transpose();
         scanned
     }
@@ -171,7 +176,9 @@ impl ReplyScanner {
         self.at = 0;
         self.place = Place::Type;
         self.levels.clear();
-        self.levels.shrink_to(KEPT_LEVELS);
+        if self.levels.capacity() > KEPT_LEVELS {
+            self.levels.shrink_to(KEPT_LEVELS);
+        }
         self.kind = ReplyKind::Reply;
         self.outcome = None;
     }
@@ -355,6 +362,16 @@ impl ReplyScanner {
 }
 
 const CRLF: &[u8] = b"\r\n";
+
+/// The length of the bulk that `buffer` begins with, if it is one without fault and complete.
+#[inline]
+fn whole_bulk(buffer: &[u8], max_bulk_bytes: usize) -> Option<usize> {
+    let Header::Complete { value, len } = header(buffer.strip_prefix(b"$")?) else { return None };
+    let bulk = usize::try_from(value).ok().filter(|bulk| *bulk <= max_bulk_bytes)?;
+    let end = bulk.checked_add(len)?.checked_add(1)?;
+    let next = end.checked_add(CRLF.len())?;
+    (buffer.get(end..next)? == CRLF).then_some(next)
+}
 
 #[cfg(test)]
 mod tests;

@@ -44,17 +44,17 @@ impl Way<'_> {
         policy: &Policy,
         state: &State,
     ) -> bool {
-        if then == (Then::Replicate { stream: true }) {
+        if matches!(then, Then::Replicate { stream: true }) {
             self.outbox.serve_replica();
             return link.replicate(judged, self.outbox.clone());
         }
-        if then == Then::ReleaseAfterReply && judged.spec().flags.contains(flag::BLOCKING) {
+        if matches!(then, Then::ReleaseAfterReply) && judged.spec().flags.contains(flag::BLOCKING) {
             link.wait_patiently();
             if matches!(&*judged.spec().name, "wait" | "waitaof") {
                 link.catch_up(policy.version());
             }
         }
-        if then == Then::BeginTransaction {
+        if matches!(then, Then::BeginTransaction) {
             self.witness.reset();
         }
         let expect = match then {

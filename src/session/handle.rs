@@ -244,7 +244,9 @@ impl<S> Session<S> {
                         return Some(Stop::Unsettled);
                     }
                     Pick::Link(link) if way.send(&link, judged, then, policy, state) => {
-                        if then == Then::ReleaseAfterReply && judged.spec().flags.contains(flag::BLOCKING) {
+                        if matches!(then, Then::ReleaseAfterReply)
+                            && judged.spec().flags.contains(flag::BLOCKING)
+                        {
                             blocked.sent(judged.request(), state.db, outbox);
                         }
                         state.sent(then, judged, policy);
@@ -458,7 +460,7 @@ impl<S> Session<S> {
 
 /// Writes into the ACL log, the audit stream and the log what the last command has left for them.
 pub(super) fn log_notes(state: &mut State, shared: &Shared) {
-    for (event, client) in state.notes.drain(..) {
+    for (event, client) in std::mem::take(&mut state.notes) {
         match event.reason {
             LogReason::Auth => warn_of_login(&state.ends, &event.username, shared),
             LogReason::TlsCert => {

@@ -10,7 +10,7 @@ use super::transaction::Plan;
 use super::{auth, local, monitor, pause, pubsub, replication, tracking, transaction};
 use crate::acl::LogReason;
 use crate::command::keys::affinity;
-use crate::command::{Affinity, Resolution, Spec, View};
+use crate::command::{Affinity, Fence, Guard, Resolution, Spec, View, flag};
 use crate::policy::{Judged, Policy, Reason, Verdict};
 use crate::resp::{Request, RequestBuf, encode};
 
@@ -150,6 +150,9 @@ pub fn step<'a>(
     if state.recorder.wants(spec) && !state.record_allowed(judged) {
         return refuse_unrecorded(state, judged, settled, out);
     }
+    if is_plain(judged, state) {
+        return Action::Forward { judged, route: Route::Shared, then: Then::Nothing };
+    }
     if let Some(action) = pubsub::step(policy, state, judged, settled, out) {
         return action;
     }
@@ -209,6 +212,20 @@ pub fn step<'a>(
         }
     }
     Action::Reply
+}
+
+/// Whether nothing is special about a request, nor about its session: most are like that, and need not be asked for one
+/// speciality after the other.
+#[inline]
+fn is_plain(judged: Judged<'_>, state: &State) -> bool {
+    let spec = judged.spec();
+    spec.affinity == Affinity::Shared
+        && spec.guard == Guard::None
+        && spec.fence == Fence::Open
+        && !spec.flags.contains(flag::PUBSUB)
+        && !judged.is_mirrored()
+        && !state.transaction.queueing
+        && !state.listens()
 }
 
 /// Words a refusal. Inside MULTI it dooms the transaction; EXEC itself ends it.
