@@ -1,7 +1,7 @@
 //! Nothing is allocated while a request is judged, nor on the way of a request between client and upstream.
 //!
 //! A test binary of its own: it counts by a global allocator of its own, which the other tests must not have.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test, whose clients are threads")]
 
 use std::cell::Cell;
 use std::hint::black_box;
