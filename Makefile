@@ -15,7 +15,7 @@ run: setup-run ## watch a real Redis being guarded, until Ctrl-C (the first buil
 	@test -x target/release/redkeep || echo "The first build takes three to five minutes on two cores; later ones take seconds."
 	$(CARGO) run --release --locked -- demo
 
-test: setup lint check-deploy test-clients ## every check and every test
+test: setup lint check-deploy test-clients bench-smoke ## every check and every test
 	$(CARGO) test --locked
 
 effects: setup ## the random comparisons with real servers at length, with new seeds (some ten minutes)

@@ -218,14 +218,19 @@ pub fn step<'a>(
 /// speciality after the other.
 #[inline]
 fn is_plain(judged: Judged<'_>, state: &State) -> bool {
-    let spec = judged.spec();
+    is_plain_command(judged.spec())
+        && !judged.is_mirrored()
+        && !state.transaction.queueing
+        && !state.listens()
+}
+
+/// Whether no step looks for the command: what [`step`] asks further down has to be told here, too.
+#[inline]
+fn is_plain_command(spec: &Spec) -> bool {
     spec.affinity == Affinity::Shared
         && spec.guard == Guard::None
         && spec.fence == Fence::Open
         && !spec.flags.contains(flag::PUBSUB)
-        && !judged.is_mirrored()
-        && !state.transaction.queueing
-        && !state.listens()
 }
 
 /// Words a refusal. Inside MULTI it dooms the transaction; EXEC itself ends it.

@@ -4,6 +4,7 @@ use super::super::pause::Hold;
 use super::super::state::{Ends, SessionId, Transaction};
 use super::super::transaction::sent;
 use super::*;
+use crate::command::CommandTable;
 use crate::policy::testing::{policy, words};
 use crate::policy::{Proof, Version};
 use crate::resp::Protocol;
@@ -54,6 +55,55 @@ fn state(policy: &Policy, user: &str) -> State {
     let mut state = State::new(SessionId(7), Ends::default(), policy);
     state.become_user(policy, policy.user(user.as_bytes()), Proof::Password);
     state
+}
+
+#[test]
+fn commands_that_a_step_treats_on_its_own_are_not_plain() {
+    let table = CommandTable::builtin();
+    let plain =
+        |name: &str| is_plain_command(table.find(name.as_bytes()).unwrap_or_else(|| panic!("no {name}")));
+    for name in ["get", "set", "mget", "hgetall", "zadd", "xadd", "expire"] {
+        assert!(plain(name), "{name}");
+    }
+    for name in [
+        "config|get",
+        "config|set",
+        "info",
+        "scan",
+        "keys",
+        "publish",
+        "spublish",
+        "pubsub|channels",
+        "subscribe",
+        "monitor",
+        "psync",
+        "replconf",
+        "client|tracking",
+        "client|caching",
+        "client|no-touch",
+        "multi",
+        "exec",
+        "discard",
+        "watch",
+        "unwatch",
+        "select",
+        "auth",
+        "hello",
+        "reset",
+        "quit",
+        "acl|setuser",
+        "client|kill",
+        "blpop",
+        "xread",
+        "wait",
+        "eval",
+        "fcall",
+        "debug",
+        "module|load",
+        "shutdown",
+    ] {
+        assert!(!plain(name), "{name}");
+    }
 }
 
 /// The action, and the reply without its CRLF.
