@@ -6,7 +6,7 @@ CARGO ?= cargo
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help run test setup setup-run check-deploy test-clients demo-check lint acl-diff effects soak reloads fuzz \
-	bench bench-smoke bench-judge bench-memory handshake-flood clean
+	bench bench-smoke bench-micro bench-memory handshake-flood clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,8 +81,8 @@ bench-smoke: setup-run ## does the harness of `bench` work? no figures (under a 
 	$(CARGO) test --quiet $(COMPARE)
 	target/debug/redkeep-compare --smoke --redkeep target/debug/redkeep
 
-bench-judge: setup-run ## what a verdict, a pattern, a login and a large ACL file cost (the first build takes minutes)
-	$(CARGO) bench --locked --bench judge
+bench-micro: setup-run ## what the steps on the way of a request cost, each alone (the first build takes minutes)
+	$(CARGO) bench --locked --bench micro
 
 MEMORY_CLIENTS ?= 5000
 

@@ -1,55 +1,25 @@
-//! `cargo bench --bench judge`: what a verdict costs.
-//!
-//! Every line is the time of one operation, in nanoseconds unless it says otherwise: the median of several rounds,
-//! then the fastest and the slowest round. The cases of a group take turns within each round, so that whatever else
-//! the machine does in that time hits all of them alike. A harness of our own: some lines that anybody can check,
-//! instead of thirty crates.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a benchmark: prints, and may stop at anything unexpected"
-)]
+//! What policies and users cost: verdicts, patterns, logins, large ACL files.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 use redkeep::acl::{Defaults, Glob, User, parse_file, parse_rules};
 use redkeep::command::{CommandTable, Reported};
 use redkeep::policy::{Facts, Gates, Origin, Policy, Rename, Verdict};
 use redkeep::resp::RequestBuf;
 
-/// Rounds of which the median is taken, and the time after which fewer must do.
-const ROUNDS: usize = 201;
-const GROUP: Duration = Duration::from_secs(8);
-/// About how long one case runs in each round: short, so that most rounds are not interrupted.
-const ROUND: Duration = Duration::from_micros(500);
+use super::harness::{Case, measure};
+
 /// Users in the big ACL file.
 const USERS: usize = 10_000;
 /// Length of patterns and keys in the worst cases of patterns.
 const LONG: usize = 10 * 1024;
 
-const PATTERNS: &str = "on >secret ~app:{1}:* ~cache:* %R~shared:* resetchannels -@all +@read +@write +@connection \
+/// Rules of a user who is not all-powerful.
+pub const PATTERNS: &str = "on >secret ~app:{1}:* ~cache:* %R~shared:* resetchannels -@all +@read +@write +@connection \
                         (~tmp:* +get +set) (%R~log:* +@read -@dangerous)";
 
-/// One thing to measure: its name, and the operation.
-type Case<'a> = (&'a str, Box<dyn FnMut() + 'a>);
-
-/// All groups, or those that are named on the command line (`-- judging globs`).
-fn main() {
-    let groups: [(&str, fn()); 4] =
-        [("judging", judging), ("globs", globs), ("logins", logins), ("users", many_users)];
-    // Cargo adds `--bench`.
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    for (name, group) in groups {
-        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
-            group();
-        }
-    }
-}
-
 /// Verdicts: the whole of [`Policy::judge`] for a request that was scanned already.
-fn judging() {
+pub fn judging() {
     let renames = [Rename { command: "keys".to_owned(), alias: "my-keys".to_owned() }];
     let plain = policy(&[]);
     let renamed = policy(&renames);
@@ -90,7 +60,7 @@ fn judging() {
 }
 
 /// Patterns and keys of 10 KiB that are chosen to take long; each reads to the end of the key.
-fn globs() {
+pub fn globs() {
     let key = vec![b'a'; LONG];
     let repeat = |unit: &str, count: usize| unit.repeat(count).into_bytes();
     let half = LONG / 2;
@@ -123,7 +93,7 @@ fn globs() {
 }
 
 /// Logins that must take equally long, whatever is wrong.
-fn logins() {
+pub fn logins() {
     let policy = policy(&[]);
     let attempts = [
         ("right password", "app", "secret"),
@@ -150,7 +120,7 @@ fn logins() {
 }
 
 /// An ACL file with very many users, and a reload for another upstream. In milliseconds.
-fn many_users() {
+pub fn many_users() {
     let table = CommandTable::builtin();
     let text = acl_file(USERS);
     let fitted = table.fitted(&report(&table));
@@ -175,7 +145,8 @@ fn many_users() {
     measure(&format!("ACL file of {USERS} users, {} KiB", text.len() / 1024), cases);
 }
 
-fn policy(renames: &[Rename]) -> Policy {
+/// Users with these rules, and some who may not log in.
+pub fn policy(renames: &[Rename]) -> Policy {
     let table = CommandTable::builtin();
     let gates = Gates::new(renames, &table).unwrap();
     let users = [
@@ -224,48 +195,4 @@ fn report(table: &CommandTable) -> Vec<Reported> {
         .collect();
     commands.pop();
     commands
-}
-
-/// Measures and prints cases in turns.
-fn measure(group: &str, mut cases: Vec<Case<'_>>) {
-    println!("{group}");
-    let counts: Vec<u32> = cases.iter_mut().map(|(_, operation)| calibrate(operation)).collect();
-    let mut times = vec![Vec::with_capacity(ROUNDS); cases.len()];
-    let start = Instant::now();
-    for round in 0..ROUNDS {
-        if round >= 5 && start.elapsed() > GROUP {
-            break;
-        }
-        for (((_, operation), count), times) in cases.iter_mut().zip(&counts).zip(&mut times) {
-            times.push(time(operation, *count) / f64::from(*count));
-        }
-    }
-    for ((name, _), mut times) in cases.iter().zip(times) {
-        times.sort_by(f64::total_cmp);
-        let median = times[times.len() / 2];
-        let (unit, name_of_unit) = if median >= 1e6 { (1e6, "ms") } else { (1.0, "ns") };
-        let (fastest, slowest) = (times[0] / unit, times[times.len() - 1] / unit);
-        println!("{:>10.1} {name_of_unit}  ({fastest:.1}–{slowest:.1})  {name}", median / unit);
-    }
-}
-
-/// How often an operation must be repeated to run for [`ROUND`].
-fn calibrate(operation: &mut dyn FnMut()) -> u32 {
-    let mut count = 1;
-    loop {
-        let nanoseconds = time(operation, count);
-        if nanoseconds >= ROUND.as_nanos() as f64 || count >= 1 << 24 {
-            return count;
-        }
-        count *= 2;
-    }
-}
-
-/// Nanoseconds that `count` repetitions take.
-fn time(operation: &mut dyn FnMut(), count: u32) -> f64 {
-    let start = Instant::now();
-    for _ in 0..count {
-        operation();
-    }
-    start.elapsed().as_nanos() as f64
 }
