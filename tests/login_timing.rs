@@ -16,11 +16,11 @@ use redkeep::policy::{
 /// How much longer the slowest kind of failure may take than the fastest.
 const MAX_RATIO: f64 = 1.2;
 const ROUNDS: usize = 2000;
-/// So many users are tried: where one name stands in the table makes a difference that tells nothing.
-const NAMES: usize = 64;
 /// As many of each kind for the statistic, and what it may be.
 const TRIES: usize = 100_000;
 const MAX_T: f64 = 4.5;
+/// Noise of the machine raises t; a leak is there each time.
+const ATTEMPTS_OF_T: usize = 6;
 
 static ALONE: Mutex<()> = Mutex::new(());
 /// A round that was interrupted falls out of the median; a whole attempt on a busy machine may be tried again.
@@ -58,8 +58,6 @@ fn unknown_user_wrong_password_disabled_user_and_unmet_conditions_take_the_same_
 /// Users of every kind that can be turned away.
 fn policy() -> Policy {
     let table = CommandTable::builtin();
-    let many: Vec<String> = (0..NAMES).map(|number| format!("known-{number}")).collect();
-    let many = many.iter().map(|name| (name.as_str(), "on >secret"));
     let users = [
         ("default", "off"),
         ("known", "on >secret"),
@@ -69,7 +67,6 @@ fn policy() -> Policy {
     ];
     let users = users
         .into_iter()
-        .chain(many)
         .map(|(name, rules)| parse_rules(name, rules, Defaults::default(), &table).unwrap())
         .collect();
     Policy::new(None, table, Gates::default(), users).with_conditions(conditions())
@@ -80,19 +77,18 @@ fn policy() -> Policy {
 #[test]
 fn a_hundred_thousand_tries_do_not_tell_an_unknown_user_from_a_wrong_password() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let policy = policy();
-    let names = ["other", "known"]
-        .map(|kind| (0..NAMES).map(|number| format!("{kind}-{number}")).collect::<Vec<String>>());
     let mut seen = Vec::new();
-    for attempt in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS_OF_T {
+        // Where things lie in memory makes a difference, too: another one each time.
+        let policy = policy();
         let mut random = 0x9e37_79b9_7f4a_7c15_u64 + attempt as u64;
         let mut times = [Vec::with_capacity(TRIES), Vec::with_capacity(TRIES)];
         while times.iter().any(|times| times.len() < TRIES) {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let kind = (random >> 63) as usize;
-            let name = &names[kind][(random >> 32) as usize % NAMES];
+            let name = black_box([b"other", b"known"][kind]);
             let begin = Instant::now();
-            let user = policy.login(Origin::default(), black_box(name.as_bytes()), black_box(b"wrong"));
+            let user = policy.login(Origin::default(), name, black_box(b"wrong"));
             times[kind].push(begin.elapsed().as_nanos() as f64);
             assert!(black_box(user).is_none());
         }
