@@ -114,7 +114,12 @@ pub(super) const GUARDED: &[Section] = &[
             call(Who::App, &["GET", "app:greeting"], "$5\r\nhello"),
             call(Who::App, &["GET", "payroll:bob"], "-NOPERM"),
             call(Who::App, &["FLUSHDB"], "-NOPERM"),
-            call(Who::App, &["EVAL", "return redis.call('GET','payroll:bob')", "0"], "-"),
+            // Versions word it differently; that the call inside fails is what counts.
+            call(
+                Who::App,
+                &["EVAL", "local r = redis.pcall('GET','payroll:bob') return r.err and 'refused' or r", "0"],
+                "$7\r\nrefused",
+            ),
             call(Who::Readonly, &["GET", "app:greeting"], "$5\r\nhello"),
             call(Who::Readonly, &["SET", "app:greeting", "bye"], "-NOPERM"),
         ],

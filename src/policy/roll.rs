@@ -59,6 +59,9 @@ impl<V: Clone> Roll<V> {
 
     /// The value of this name.
     pub fn get(&self, name: &[u8]) -> &V {
+        if self.slots.is_empty() {
+            return &self.nobody;
+        }
         let tag: [u8; 32] = Sha256::digest(name).into();
         let begin = bucket(&tag, self.slots.len().checked_div(self.width).unwrap_or_default()) * self.width;
         let mut found = 0;
