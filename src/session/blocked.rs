@@ -96,13 +96,13 @@ mod tests {
         let (outbox, mut blocked) = (Outbox::default(), Blocked::default());
         let request = RequestBuf::from_args(&["BLPOP", "key", "0"]);
         let send = |blocked: &mut Blocked| {
-            outbox.take_slot();
+            outbox.take_slot(0);
             blocked.sent(request.as_request(), 0, &outbox);
         };
         let answer = || outbox.deliver(Delivery::Reply(b"*-1\r\n"));
         send(&mut blocked);
         // What does not block takes a slot, too.
-        outbox.take_slot();
+        outbox.take_slot(0);
         send(&mut blocked);
         let both = blocked.held();
         assert!(both > 2 * request.as_request().wire().len());
@@ -131,7 +131,7 @@ mod tests {
         let request = RequestBuf::from_args(&["BLPOP", &"k".repeat(1 << 20), "0"]);
         for _ in 0..16 {
             assert!(!blocked.is_crowded());
-            outbox.take_slot();
+            outbox.take_slot(0);
             blocked.sent(request.as_request(), 0, &outbox);
         }
         assert!(blocked.is_crowded());

@@ -73,7 +73,7 @@ impl Way<'_> {
             _ => link.send(judged, self.whole, sink, expect),
         };
         if sent {
-            self.outbox.take_slot();
+            self.outbox.take_slot(judged.wire().len());
         }
         sent
     }
@@ -149,7 +149,7 @@ impl Way<'_> {
         if sent && link.send(exec, None, sink, expect) {
             // What the client sees of the reply is decided when it is put together.
             self.outbox.mute(false);
-            self.outbox.take_slot();
+            self.outbox.take_slot(0);
             return Some(Execution::new(gathered, policy.clone(), plan.errors));
         }
         // Whatever is on its way is only queued, and is forgotten with the link.
@@ -162,7 +162,7 @@ impl Way<'_> {
     pub(super) fn greet(self, link: &Link, protocol: Protocol, reply: Bytes) -> bool {
         let sent = link.greet(protocol, Rc::new(Greeting { outbox: self.outbox.clone(), reply }));
         if sent {
-            self.outbox.take_slot();
+            self.outbox.take_slot(0);
         }
         sent
     }

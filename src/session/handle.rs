@@ -24,6 +24,7 @@ use crate::acl::LogReason;
 use crate::command::flag;
 use crate::policy::{Incarnation, Policy};
 use crate::resp::{self, ProtocolError, Scanned, encode};
+use crate::upstream::TURN_REQUESTS;
 
 /// A session stops taking requests while this many bytes of replies wait for its client.
 const MAX_BACKLOG_BYTES: usize = 1024 * 1024;
@@ -51,6 +52,8 @@ pub(super) enum Stop {
     Held(Duration),
     /// The request may have changed the policy, which the next one is to be judged by.
     NewPolicy,
+    /// Others of the worker come first.
+    TurnOver,
     /// The next request has to wait for the replies to earlier ones.
     Unsettled,
 }
@@ -58,15 +61,17 @@ pub(super) enum Stop {
 impl<S> Session<S> {
     /// Handles requests until one has to wait or there is none.
     pub(super) fn handle_input(&mut self) -> Stop {
+        let mut turn = TURN_REQUESTS;
         loop {
-            if let Some(stop) = self.handle_batch() {
+            if let Some(stop) = self.handle_batch(&mut turn) {
                 return stop;
             }
         }
     }
 
-    /// The same, with the policy that is in force at its beginning; `None` when the session itself has changed it.
-    fn handle_batch(&mut self) -> Option<Stop> {
+    /// The same, with the policy that is in force at its beginning; `None` when the session itself has changed it. `turn`
+    /// counts the requests that may still be handled.
+    fn handle_batch(&mut self, turn: &mut usize) -> Option<Stop> {
         let shared = self.shared.clone();
         let executing = self.tend_execution();
         let policy = shared.live.load();
@@ -118,6 +123,8 @@ impl<S> Session<S> {
             {
                 return Some(Stop::Unsettled);
             }
+            let Some(left) = turn.checked_sub(1) else { return Some(Stop::TurnOver) };
+            *turn = left;
             match self.handle_request(&policy) {
                 Some(Stop::NewPolicy) => return None,
                 Some(stop) => {

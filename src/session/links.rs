@@ -77,7 +77,10 @@ impl Links {
             _ if leased && !settled => return Pick::Settle,
             _ if leased => {
                 self.end_lease(pool);
-                let (lease, share) = self.new_lease(pool, state, None);
+                let (lease, share) = match needed || pool.can_spare() {
+                    true => self.new_lease(pool, state, None),
+                    false => (Lease::Busy, None),
+                };
                 match lease {
                     Lease::Link(link) => {
                         self.share = share;

@@ -60,7 +60,7 @@ use tracing::debug;
 use crate::audit::{Audit, Verdict};
 use crate::policy::Live;
 use crate::resp::{self, RequestBuf, Scanner, encode};
-use crate::upstream::{Mirrors, Pool};
+use crate::upstream::{Mirrors, Pool, TURN_BYTES, give_way};
 use crate::users::Users;
 use blocked::Blocked;
 use card::Card;
@@ -251,6 +251,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let mut taken: usize = 0;
         loop {
             self.outbox.register(cx.waker());
             self.seat.client().register(cx.waker());
@@ -277,6 +278,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             let reads = match stop {
                 Stop::Backlog if flushed.is_ready() => continue,
+                Stop::TurnOver => {
+                    give_way(cx);
+                    false
+                }
                 Stop::Backlog => false,
                 Stop::NeedsInput | Stop::NewPolicy => true,
                 Stop::Held(_) | Stop::Slowed(_) | Stop::Unsettled => self.input.len() < MAX_READ_AHEAD_BYTES,
@@ -292,8 +297,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if self.closing || self.input_ended || !reads {
                 return Poll::Pending;
             }
-            self.input_ended = ready!(self.poll_read(cx))? == 0;
+            let count = ready!(self.poll_read(cx))?;
+            self.input_ended = count == 0;
             self.deadlines.note_activity();
+            taken = taken.saturating_add(count);
+            if taken >= TURN_BYTES {
+                give_way(cx);
+                return Poll::Pending;
+            }
         }
     }
 
@@ -332,15 +343,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         read
     }
 
-    /// Writes what is ready. Pending while some of it is left.
+    /// Writes what is ready, as much as a turn takes. Pending while some of it is left.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> std::io::Result<Poll<()>> {
         let (stream, deadlines) = (&mut self.stream, &mut self.deadlines);
+        let mut given: usize = 0;
         let written = self.outbox.flush(|ready| {
             while !ready.is_empty() {
+                if given >= TURN_BYTES {
+                    give_way(cx);
+                    return Ok(Poll::Pending);
+                }
                 match Pin::new(&mut *stream).poll_write(cx, ready) {
                     Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
                     Poll::Ready(Ok(count)) => {
                         ready.advance(count);
+                        given = given.saturating_add(count);
                         deadlines.note_activity();
                     }
                     Poll::Ready(Err(error)) => return Err(error),

@@ -26,7 +26,14 @@ pub(super) const NONE_FREE: &str = "LOADING redkeep: no upstream connection free
 /// The code for a command that may have run: no client retries it.
 pub(super) const IN_DOUBT: &str = "INDOUBT redkeep: upstream connection lost, command may have been executed";
 
-/// Requests of one session that may be unanswered at once.
+/// Requests of one session that may be at the upstream at once: those of others wait behind them, on the same link or in
+/// Redis, which is through with so many in about a tenth of a millisecond.
+const MAX_OPEN: usize = 128;
+
+/// The same in bytes, of requests and replies that are as large as the last ones were.
+const MAX_OPEN_BYTES: usize = 256 * 1024;
+
+/// Replies of one session, to come or waiting behind one that is.
 const MAX_SLOTS: usize = 4096;
 
 /// Bytes of replies that may wait behind one that is still at the upstream.
@@ -53,6 +60,8 @@ struct Inner {
     slots: VecDeque<Slot>,
     /// How many of the slots are open.
     open: usize,
+    /// Bytes of a request and of a reply, as they were lately.
+    usual: usize,
     /// How many requests were ever sent.
     taken: u64,
     /// Bytes of replies that wait in slots.
@@ -140,11 +149,14 @@ impl Outbox {
         self.inner.borrow().open == 0
     }
 
-    /// Whether so many replies are to come, or wait behind one that is, that no further request should be taken. They
-    /// will all be kept, whether the client reads or not.
+    /// Whether so many replies are to come, or wait behind one that is, that no further request should be taken: it would
+    /// be in the way of other sessions, or there would be too much to be kept, whether the client reads or not.
     pub fn is_crowded(&self) -> bool {
         let inner = self.inner.borrow();
-        inner.slots.len() >= MAX_SLOTS || inner.waiting >= MAX_WAITING_BYTES
+        inner.open >= MAX_OPEN
+            || inner.open.saturating_mul(inner.usual) >= MAX_OPEN_BYTES
+            || inner.slots.len() >= MAX_SLOTS
+            || inner.waiting >= MAX_WAITING_BYTES
     }
 
     /// How many bytes wait for the client.
@@ -162,10 +174,11 @@ impl Outbox {
         self.inner.borrow_mut().muted = muted;
     }
 
-    /// Takes the slot of a request that was sent to a link.
-    pub fn take_slot(&self) {
+    /// Takes the slot of a request of so many bytes that was sent to a link.
+    pub fn take_slot(&self, bytes: usize) {
         let mut inner = self.inner.borrow_mut();
         let muted = inner.muted;
+        inner.note_size(bytes);
         inner.slots.push_back(Slot::Open { muted });
         inner.open = inner.open.saturating_add(1);
         inner.taken = inner.taken.wrapping_add(1);
@@ -268,6 +281,11 @@ impl Outbox {
 }
 
 impl Inner {
+    /// Counts a request or a reply for a quarter of what is usual.
+    fn note_size(&mut self, bytes: usize) {
+        self.usual = (self.usual - self.usual / 4).saturating_add(bytes / 4);
+    }
+
     fn held(&self) -> usize {
         let postponed = self.postponed.as_ref().map_or(0, BytesMut::len);
         self.ready.len().saturating_add(self.waiting).saturating_add(postponed).saturating_add(self.gathered)
@@ -358,7 +376,10 @@ impl Sink for Outbox {
             _ if matches!(slot, Some(Slot::Open { muted: true })) => {}
             // A confirmation is there already, and the others answer nothing.
             Delivery::Confirmation { .. } | Delivery::Ended | Delivery::Message(_) | Delivery::Part(_) => {}
-            Delivery::Reply(bytes) => inner.push(bytes, self.limits.normal),
+            Delivery::Reply(bytes) => {
+                inner.note_size(bytes.len());
+                inner.push(bytes, self.limits.normal);
+            }
             Delivery::InDoubt => encode::error(&mut inner.ready, IN_DOUBT.as_bytes()),
             Delivery::NotSent => encode::error(&mut inner.ready, NOT_SENT.as_bytes()),
         }
@@ -400,9 +421,9 @@ mod tests {
     fn a_local_reply_waits_for_the_replies_before_it() {
         let outbox = Outbox::default();
         outbox.reply(&mut BytesMut::from("+1\r\n"));
-        outbox.take_slot();
+        outbox.take_slot(0);
         outbox.reply(&mut BytesMut::from("+3\r\n"));
-        outbox.take_slot();
+        outbox.take_slot(0);
         outbox.reply(&mut BytesMut::from("+5\r\n"));
         assert_eq!(ready(&outbox), b"+1\r\n");
         outbox.deliver(Delivery::Reply(b"+2\r\n"));
@@ -414,9 +435,32 @@ mod tests {
     }
 
     #[test]
+    fn so_many_requests_are_under_way_at_once_and_fewer_if_they_are_large() {
+        let under_way = |outbox: &Outbox, request, reply: &[u8]| {
+            let mut count = 0;
+            while !outbox.is_crowded() {
+                outbox.take_slot(request);
+                count += 1;
+            }
+            for _ in 0..count {
+                outbox.deliver(Delivery::Reply(reply));
+            }
+            ready(outbox);
+            count
+        };
+        let outbox = Outbox::default();
+        assert_eq!(under_way(&outbox, 40, b"+OK\r\n"), MAX_OPEN);
+        let large = [0; 32 * 1024];
+        under_way(&outbox, 40, &large);
+        assert!((8..=32).contains(&under_way(&outbox, 32 * 1024, &large)));
+        under_way(&outbox, 40, b"+OK\r\n");
+        assert_eq!(under_way(&outbox, 40, b"+OK\r\n"), MAX_OPEN);
+    }
+
+    #[test]
     fn messages_pass_and_confirmations_answer_their_request_with_the_last_one() {
         let outbox = Outbox::default();
-        outbox.take_slot();
+        outbox.take_slot(0);
         outbox.reply(&mut BytesMut::from("+local\r\n"));
         outbox.deliver(Delivery::Confirmation { frame: b"1", last: false });
         outbox.deliver(Delivery::Message(b"m"));
@@ -449,7 +493,7 @@ mod tests {
     #[test]
     fn a_reply_in_pieces_is_one_reply_and_is_torn_if_the_rest_does_not_come() {
         let outbox = Outbox::default();
-        outbox.take_slot();
+        outbox.take_slot(0);
         outbox.reply(&mut BytesMut::from("+local\r\n"));
         outbox.deliver(Delivery::Part(b"$4\r\nab"));
         assert!(!outbox.is_settled());
@@ -457,7 +501,7 @@ mod tests {
         assert!(outbox.is_settled());
         assert!(outbox.take_large() && !outbox.take_large());
         assert_eq!(ready(&outbox), b"$4\r\nabcd\r\n+local\r\n");
-        outbox.take_slot();
+        outbox.take_slot(0);
         outbox.deliver(Delivery::Part(b"$4\r\nab"));
         assert!(!outbox.is_torn());
         outbox.deliver(Delivery::InDoubt);
@@ -469,7 +513,7 @@ mod tests {
     fn nobody_sees_a_muted_reply_in_pieces() {
         let outbox = Outbox::default();
         outbox.mute(true);
-        outbox.take_slot();
+        outbox.take_slot(0);
         outbox.mute(false);
         outbox.deliver(Delivery::Part(b"$4\r\nab"));
         outbox.deliver(Delivery::Reply(b"cd\r\n"));
@@ -479,7 +523,7 @@ mod tests {
     #[test]
     fn replies_after_the_end_of_the_session_are_dropped() {
         let outbox = Outbox::default();
-        outbox.take_slot();
+        outbox.take_slot(0);
         outbox.close();
         outbox.deliver(Delivery::Reply(b"+late\r\n"));
         outbox.deliver(Delivery::Message(b"+late\r\n"));

@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn only_the_last_reply_of_a_transaction_is_kept_and_holds_messages_back() {
         let outbox = Rc::new(Outbox::default());
-        outbox.take_slot();
+        outbox.take_slot(0);
         let gathered = Gathered::new(outbox.clone(), 3, None);
         gathered.deliver(Delivery::Reply(b"+OK\r\n"));
         gathered.deliver(Delivery::Reply(b"+QUEUED\r\n"));

@@ -19,6 +19,7 @@ mod retry;
 mod scrub;
 mod sink;
 mod stand_in;
+mod turn;
 
 pub use dial::{Address, DialError, DialTls, LinkKey, Settings, Stream, dial};
 pub use expect::Expect;
@@ -32,6 +33,7 @@ pub use probe::{Probe, probe};
 pub(crate) use retry::Backoff;
 pub use sink::{Delivery, Sink};
 pub use stand_in::{StandIn, Standing};
+pub use turn::{TURN_BYTES, TURN_REQUESTS, give_way};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -134,6 +134,11 @@ impl Pool {
         }
     }
 
+    /// Whether so many leased links are free that one may go to a session that could do without.
+    pub fn can_spare(&self) -> bool {
+        self.leases.available_permits() > self.settings.borrow().max_leased / 2
+    }
+
     /// The same for a session that has waited for its [`Permit`].
     pub fn open_leased(&self, key: LinkKey, permit: Permit, mirror: Option<&Arc<Mirror>>) -> Lease {
         // Another connection would not come about either, and each command would wait for that on its own.

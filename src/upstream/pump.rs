@@ -20,6 +20,7 @@ use super::ledger::{Inner, Phase};
 use super::link::{HEALTH_INTERVAL, Link};
 use super::retry::Backoff;
 use super::sink::Delivery;
+use super::turn::{TURN_BYTES, give_way};
 use crate::resp::ReplyScanner;
 
 /// Space that is kept free for one read from the upstream.
@@ -135,6 +136,7 @@ async fn pump(link: &Link, mut stream: Box<dyn Stream>, settings: &Settings) -> 
     let mut incoming = Incoming { bytes: BytesMut::new(), scanner: ReplyScanner::new(MAX_BULK_BYTES) };
     let mut timer = Box::pin(tokio::time::sleep(settings.response_timeout));
     std::future::poll_fn(|cx| {
+        let mut taken: usize = 0;
         loop {
             {
                 let mut inner = link.inner.borrow_mut();
@@ -152,11 +154,16 @@ async fn pump(link: &Link, mut stream: Box<dyn Stream>, settings: &Settings) -> 
             }
             match poll_read(&mut stream, &mut incoming.bytes, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(End::Eof),
-                Poll::Ready(Ok(_)) => {
+                Poll::Ready(Ok(count)) => {
                     // Part of a reply is progress, too: a large one may take its time.
                     link.inner.borrow_mut().progress = Instant::now();
                     if let Err(reason) = distribute(link, &mut incoming) {
                         return Poll::Ready(End::Poisoned(reason));
+                    }
+                    taken = taken.saturating_add(count);
+                    if taken >= TURN_BYTES {
+                        give_way(cx);
+                        return Poll::Pending;
                     }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Io(error)),

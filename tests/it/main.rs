@@ -107,6 +107,7 @@ mod tls;
 mod tls_options;
 mod tracking;
 mod transactions;
+mod turns;
 mod user_networks;
 mod waiting;
 mod watch;

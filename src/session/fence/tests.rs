@@ -82,7 +82,7 @@ fn no_more_is_held_than_what_the_user_sees() {
 #[test]
 fn the_outbox_counts_what_is_gathered_and_gives_the_reply_at_its_end() {
     let outbox = Rc::new(Outbox::default());
-    outbox.take_slot();
+    outbox.take_slot(0);
     let sink = FencedReply::new(outbox.clone(), KeyFilter::new(View::Keys, &state(RULES)));
     sink.deliver(Delivery::Part(b"*2\r\n$3\r\na:1\r\n$3"));
     assert_eq!(outbox.held(), "$3\r\na:1\r\n$3".len());
@@ -93,7 +93,7 @@ fn the_outbox_counts_what_is_gathered_and_gives_the_reply_at_its_end() {
     assert_eq!(outbox.held(), outbox.backlog());
     assert_eq!(outbox.flush(|ready| ready.split().to_vec()), b"*1\r\n$3\r\na:1\r\n");
 
-    outbox.take_slot();
+    outbox.take_slot(0);
     let sink = FencedReply::new(outbox.clone(), KeyFilter::new(View::Keys, &state(RULES)));
     sink.deliver(Delivery::Part(b"*2\r\n$3\r\na:1\r\n$3"));
     sink.deliver(Delivery::InDoubt);

@@ -6,6 +6,9 @@ use super::connection::Connection;
 use crate::Result;
 use crate::work::Batch;
 
+/// Most that is sent at once.
+const TURN_BYTES: usize = 64 << 10;
+
 /// One client with what it waits for.
 pub struct Client<'a> {
     /// Its connection.
@@ -14,6 +17,7 @@ pub struct Client<'a> {
     sent: usize,
     received: usize,
     replies: usize,
+    owes: bool,
     /// When the batch was begun, or was to be begun.
     pub began: Instant,
 }
@@ -21,8 +25,15 @@ pub struct Client<'a> {
 impl<'a> Client<'a> {
     /// Begins with its first batch.
     pub fn new(connection: Connection, batch: &'a Batch) -> Result<Client<'a>> {
-        let mut client =
-            Client { connection, batch, sent: 0, received: 0, replies: 0, began: Instant::now() };
+        let mut client = Client {
+            connection,
+            batch,
+            sent: 0,
+            received: 0,
+            replies: 0,
+            owes: false,
+            began: Instant::now(),
+        };
         client.write()?;
         Ok(client)
     }
@@ -34,11 +45,19 @@ impl<'a> Client<'a> {
         self.write()
     }
 
-    /// Goes on sending, if something is left.
+    /// Goes on sending, if something is left; so much at a time that others need not wait.
     pub fn write(&mut self) -> Result<()> {
         let rest = self.batch.request.get(self.sent..).unwrap_or_default();
-        self.sent += self.connection.send(rest)?;
+        let turn = rest.get(..TURN_BYTES).unwrap_or(rest);
+        let sent = self.connection.send(turn)?;
+        self.sent += sent;
+        self.owes = sent == turn.len() && turn.len() < rest.len();
         Ok(())
+    }
+
+    /// Whether it could send more at once.
+    pub fn owes(&self) -> bool {
+        self.owes
     }
 
     /// Reads once. How many replies are whole by that, and whether there may be more to read.

@@ -28,7 +28,7 @@ pub struct Fleet<'a> {
     poll: Poll,
     events: Events,
     buffer: Vec<u8>,
-    /// Who may have more to be read; the system does not tell again.
+    /// Who may have more to be read or sent; the system does not tell again.
     again: Vec<usize>,
 }
 
@@ -82,6 +82,11 @@ impl<'a> Fleet<'a> {
         Client::new(connection, login)
     }
 
+    /// Has client `number` go on in the next turn.
+    pub fn hurry(&mut self, number: usize) {
+        self.again.push(number);
+    }
+
     /// Waits for something to do, and does it: sends and reads, and calls `on` for each client that got replies, with
     /// their number. Whether a timer has fired.
     pub fn turn(
@@ -104,17 +109,19 @@ impl<'a> Fleet<'a> {
             timer |= token == TIMER;
             // Others than clients; and clients that are gone, whose last events are still on their way.
             let Some(client) = self.clients.get_mut(token.0) else { continue };
-            if writable {
+            if writable || client.owes() {
                 client.write()?;
             }
+            let mut more = false;
             if readable {
-                let (replies, more) = client.read(&mut self.buffer)?;
-                if more {
-                    self.again.push(token.0);
-                }
+                let replies;
+                (replies, more) = client.read(&mut self.buffer)?;
                 if replies > 0 {
                     on(token.0, client, replies)?;
                 }
+            }
+            if more || client.owes() {
+                self.again.push(token.0);
             }
         }
         Ok(timer)

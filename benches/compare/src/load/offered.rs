@@ -54,6 +54,7 @@ pub fn offered(
     let mut meter = Meter::new(running, length);
     if let (Some(batch), Some(client)) = (disturbance, fleet.clients.get_mut(clients)) {
         client.begin(batch, Instant::now())?;
+        fleet.hurry(clients);
     }
 
     // Requests count that were to be sent in the window; their replies may come after its end.
