@@ -37,7 +37,7 @@ const MAX_SHOWN_NAME: usize = 64;
 const MAX_BACKLOG_OF_STRANGER: usize = 1024;
 
 /// A request from this size on travels without a copy, and on a leased link if one is free.
-const LARGE_BYTES: usize = 1024 * 1024;
+pub(super) const LARGE_BYTES: usize = 1024 * 1024;
 
 /// Why the session stopped handling requests for now.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,8 +123,17 @@ impl<S> Session<S> {
             {
                 return Some(Stop::Unsettled);
             }
-            let Some(left) = turn.checked_sub(1) else { return Some(Stop::TurnOver) };
-            *turn = left;
+            if *turn == 0 {
+                return Some(Stop::TurnOver);
+            }
+            let row = self.send_row(&policy, *turn);
+            *turn = turn.saturating_sub(row.max(1));
+            if row > 0 {
+                if self.input.is_empty() && !shared.draining.get().is_on() {
+                    return Some(Stop::NeedsInput);
+                }
+                continue;
+            }
             match self.handle_request(&policy) {
                 Some(Stop::NewPolicy) => return None,
                 Some(stop) => {
@@ -415,6 +424,16 @@ impl<S> Session<S> {
         self.scanner.scan(&self.input, if self.state.user.is_some() { users } else { strangers })
     }
 
+    /// Takes a request that is large, and was found at the beginning of the buffer, out of it.
+    pub(super) fn note_found(&mut self, length: usize) {
+        if length >= LARGE_BYTES {
+            let whole = self.input.split_to(length).freeze();
+            // What is left would keep the memory of both.
+            self.input = BytesMut::from(&*self.input);
+            self.whole = Some(whole);
+        }
+    }
+
     /// The length of the first request of the buffer. `Err(None)`: something else was there, and is dealt with.
     fn scan(&mut self) -> Result<usize, Option<Stop>> {
         if self.closing {
@@ -433,12 +452,7 @@ impl<S> Session<S> {
                 Err(None)
             }
             Ok(Scanned::Request { consumed }) => {
-                if consumed >= LARGE_BYTES {
-                    let whole = self.input.split_to(consumed).freeze();
-                    // What is left would keep the memory of both.
-                    self.input = BytesMut::from(&*self.input);
-                    self.whole = Some(whole);
-                }
+                self.note_found(consumed);
                 Ok(consumed)
             }
             Err(ProtocolError::FullQueryBuffer) => {

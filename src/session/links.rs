@@ -115,6 +115,13 @@ impl Links {
         Pick::Link(target)
     }
 
+    /// The shared link that the last request was sent on, if [`Links::pick`] would give it to a request of the shared route
+    /// again.
+    pub(super) fn shared_link(&self, state: &State) -> Option<&Rc<Link>> {
+        let own = self.lease.is_some() || self.mirrored.is_some() || self.heavy > 0 || self.place.is_some();
+        self.current.as_ref().filter(|link| !own && link.is_shared_and_open() && link.key() == state.link_key())
+    }
+
     /// Picks the link for a request that runs as the mirror of the session's user, by the rules of `policy`.
     ///
     /// A session that keeps a leased link for another reason has a second one then: WATCH, subscriptions and the like

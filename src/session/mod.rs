@@ -27,6 +27,7 @@ mod record;
 mod replication;
 mod replies;
 mod rewrite;
+mod row;
 mod state;
 mod step;
 mod tend;

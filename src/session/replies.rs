@@ -96,8 +96,9 @@ struct Inner {
 }
 
 enum Slot {
-    /// Its reply is to come; nobody will see it if `muted`.
+    /// The replies to so many requests in a row are to come; nobody will see them if `muted`.
     Open {
+        count: usize,
         muted: bool,
     },
     Local(Bytes),
@@ -152,11 +153,17 @@ impl Outbox {
     /// Whether so many replies are to come, or wait behind one that is, that no further request should be taken: it would
     /// be in the way of other sessions, or there would be too much to be kept, whether the client reads or not.
     pub fn is_crowded(&self) -> bool {
+        self.room() == 0
+    }
+
+    /// How many further requests may be taken before that.
+    pub fn room(&self) -> usize {
         let inner = self.inner.borrow();
-        inner.open >= MAX_OPEN
-            || inner.open.saturating_mul(inner.usual) >= MAX_OPEN_BYTES
-            || inner.slots.len() >= MAX_SLOTS
-            || inner.waiting >= MAX_WAITING_BYTES
+        if inner.slots.len() >= MAX_SLOTS || inner.waiting >= MAX_WAITING_BYTES {
+            return 0;
+        }
+        let by_size = MAX_OPEN_BYTES.checked_div(inner.usual).unwrap_or(MAX_OPEN).max(1);
+        MAX_OPEN.min(by_size).saturating_sub(inner.open)
     }
 
     /// How many bytes wait for the client.
@@ -176,12 +183,21 @@ impl Outbox {
 
     /// Takes the slot of a request of so many bytes that was sent to a link.
     pub fn take_slot(&self, bytes: usize) {
+        self.take_slots(1, bytes);
+    }
+
+    /// The same for requests in a row, of so many bytes together.
+    pub fn take_slots(&self, more: usize, bytes: usize) {
         let mut inner = self.inner.borrow_mut();
+        let Some(each) = bytes.checked_div(more) else { return };
+        inner.note_size(each);
         let muted = inner.muted;
-        inner.note_size(bytes);
-        inner.slots.push_back(Slot::Open { muted });
-        inner.open = inner.open.saturating_add(1);
-        inner.taken = inner.taken.wrapping_add(1);
+        match inner.slots.back_mut() {
+            Some(Slot::Open { count, muted: same }) if *same == muted => *count = count.saturating_add(more),
+            _ => inner.slots.push_back(Slot::Open { count: more, muted }),
+        }
+        inner.open = inner.open.saturating_add(more);
+        inner.taken = inner.taken.wrapping_add(more as u64);
     }
 
     /// Adds a reply of Redkeep's own, behind all replies that are still open. Empties `reply`.
@@ -213,6 +229,11 @@ impl Outbox {
             reader.wake();
         }
         written
+    }
+
+    /// Whether [`Outbox::take_large`] would say so.
+    pub fn had_large(&self) -> bool {
+        self.inner.borrow().large
     }
 
     /// Whether a reply was so large that it came in pieces, since the last call.
@@ -339,13 +360,38 @@ impl Inner {
             Delivery::Part(piece) => {
                 self.partial = true;
                 self.large = true;
-                if !matches!(self.slots.front(), Some(Slot::Open { muted: true })) {
+                if !matches!(self.slots.front(), Some(Slot::Open { muted: true, .. })) {
                     self.push(piece, limits.normal);
                 }
                 false
             }
             Delivery::Ended => false,
             Delivery::InDoubt | Delivery::NotSent | Delivery::Reply(_) => true,
+        }
+    }
+
+    /// Counts replies to requests of the first slot; whether nobody sees them.
+    fn answered(&mut self, replies: usize) -> bool {
+        self.open = self.open.saturating_sub(replies);
+        let Some(Slot::Open { count, muted }) = self.slots.front_mut() else {
+            debug_assert!(false, "a reply without an open slot");
+            return false;
+        };
+        let muted = *muted;
+        *count = count.saturating_sub(replies);
+        if *count == 0 {
+            self.slots.pop_front();
+        }
+        muted
+    }
+
+    /// Lets go of the replies of Redkeep's own that have waited long enough.
+    fn release(&mut self) {
+        while let Some(Slot::Local(_)) = self.slots.front() {
+            if let Some(Slot::Local(reply)) = self.slots.pop_front() {
+                self.waiting = self.waiting.saturating_sub(reply.len());
+                self.ready.extend_from_slice(&reply);
+            }
         }
     }
 
@@ -369,11 +415,9 @@ impl Sink for Outbox {
             inner.torn = true;
             return inner.wake();
         }
-        let slot = inner.slots.pop_front();
-        debug_assert!(matches!(slot, Some(Slot::Open { .. })), "a reply without an open slot");
-        inner.open = inner.open.saturating_sub(1);
+        let muted = inner.answered(1);
         match delivery {
-            _ if matches!(slot, Some(Slot::Open { muted: true })) => {}
+            _ if muted => {}
             // A confirmation is there already, and the others answer nothing.
             Delivery::Confirmation { .. } | Delivery::Ended | Delivery::Message(_) | Delivery::Part(_) => {}
             Delivery::Reply(bytes) => {
@@ -386,12 +430,28 @@ impl Sink for Outbox {
         if let Some(postponed) = inner.postponed.take() {
             inner.ready.extend_from_slice(&postponed);
         }
-        while let Some(Slot::Local(_)) = inner.slots.front() {
-            if let Some(Slot::Local(reply)) = inner.slots.pop_front() {
-                inner.waiting = inner.waiting.saturating_sub(reply.len());
-                inner.ready.extend_from_slice(&reply);
+        inner.release();
+        inner.wake();
+    }
+
+    fn run(&self) -> usize {
+        let inner = self.inner.borrow();
+        match inner.slots.front() {
+            Some(Slot::Open { count, muted: false })
+                if !inner.closed && !inner.partial && inner.postponed.is_none() =>
+            {
+                *count
             }
+            _ => 0,
         }
+    }
+
+    fn deliver_run(&self, replies: &[u8], count: usize) {
+        let mut inner = self.inner.borrow_mut();
+        inner.answered(count);
+        inner.note_size(replies.len().checked_div(count).unwrap_or_default());
+        inner.push(replies, self.limits.normal);
+        inner.release();
         inner.wake();
     }
 

@@ -439,6 +439,14 @@ impl State {
         self.transaction.holds_link() || self.listens() || self.no_touch
     }
 
+    /// Whether a plain request of the session is judged and sent, and nothing else happens about it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.user.is_some()
+            && self.replies == Replies::On
+            && self.caps.in_flight().is_none()
+            && !self.holds_link()
+    }
+
     /// Whether messages come on the session's leased link, or soon may.
     pub fn listens(&self) -> bool {
         self.subscriptions.holds_link()

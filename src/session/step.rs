@@ -214,6 +214,24 @@ pub fn step<'a>(
     Action::Reply
 }
 
+/// The permit for a request of a session that [`is plain`](State::is_plain), if [`step`] would have it sent on a shared link
+/// and would do nothing else about it. Changes nothing but [`State::command`].
+#[inline]
+pub(super) fn step_plain<'a>(
+    policy: &'a Policy,
+    state: &mut State,
+    request: Request<'a>,
+    scratch: &'a mut RequestBuf,
+) -> Option<Judged<'a>> {
+    let Verdict::Allow(judged) = policy.judge(state.facts(), request, scratch) else { return None };
+    let spec = judged.spec();
+    if !is_plain_command(spec) || judged.is_mirrored() || state.recorder.wants(spec) {
+        return None;
+    }
+    state.command = Some(spec.id);
+    Some(judged)
+}
+
 /// Whether nothing is special about a request, nor about its session: most are like that, and need not be asked for one
 /// speciality after the other.
 #[inline]

@@ -168,6 +168,11 @@ impl Inner {
         self.outgoing.share(whole);
     }
 
+    /// Whether requests or replies are changed on their way, where the upstream has other names for commands.
+    pub(super) fn renames(&self) -> bool {
+        !self.names.is_empty()
+    }
+
     /// Where the reply to a request goes, without names of the upstream's own.
     pub(super) fn view(&mut self, judged: Judged<'_>, expect: Expect, sink: Rc<dyn Sink>) -> Rc<dyn Sink> {
         if self.names.is_empty() {
@@ -279,6 +284,28 @@ impl Inner {
             self.transaction = self.transaction.filter(|start| *start > slot.start);
         }
         Ok(slot.sink)
+    }
+
+    /// Whose reply comes next, on a link on which nothing but replies can come and no state is kept.
+    pub(super) fn plain_reader(&self) -> Option<Rc<dyn Sink>> {
+        let plain = self.permit.is_none() && self.listener.is_none() && !self.passing;
+        self.slots.front().filter(|_| plain).map(|slot| slot.sink.clone())
+    }
+
+    /// Counts the reply to the oldest request as [`Inner::answer`], if it is one of `reader` and nothing but a reply.
+    #[inline]
+    pub(super) fn answer_plain(&mut self, kind: ReplyKind, reader: &Rc<dyn Sink>) -> bool {
+        let plain = kind != ReplyKind::Push
+            && self.slots.front().is_some_and(|slot| {
+                slot.expect == Expect::Reply
+                    && slot.start < self.written
+                    && Rc::as_ptr(&slot.sink).addr() == Rc::as_ptr(reader).addr()
+            });
+        if plain {
+            self.slots.pop_front();
+            self.patient &= !self.slots.is_empty();
+        }
+        plain
     }
 
     /// Begins to pass on the reply to the oldest request in pieces, unless it has to be seen as a whole.

@@ -10,7 +10,7 @@
 //! are no reply, a push that nobody asked for) poisons the link: it is closed, and every open slot gets its error.
 //! Nothing that was written is ever written again.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +54,25 @@ struct Nobody;
 
 impl Sink for Nobody {
     fn deliver(&self, _: Delivery<'_>) {}
+}
+
+/// Plain requests in a row: the link takes nothing else while this lives.
+pub struct Row<'l> {
+    inner: RefMut<'l, Inner>,
+    sink: &'l Rc<dyn Sink>,
+}
+
+impl Row<'_> {
+    /// Appends a judged request. SECURITY: none that must run as a mirrored user.
+    #[inline]
+    pub fn push(&mut self, judged: Judged<'_>) -> bool {
+        if judged.is_mirrored() {
+            return false;
+        }
+        self.inner.append_slot(self.sink.clone(), Expect::Reply, false, judged.spec().scripting);
+        self.inner.outgoing.copy(judged.wire());
+        true
+    }
 }
 
 impl Link {
@@ -288,6 +307,14 @@ impl Link {
             }
         }
         true
+    }
+
+    /// Takes plain requests in a row, whose replies go to `sink`, each as [`Link::send`] would take it with
+    /// [`Expect::Reply`]. `None` if there is more to be done for a request than that, or the link takes none.
+    pub fn begin_row<'l>(&'l self, sink: &'l Rc<dyn Sink>) -> Option<Row<'l>> {
+        let inner = self.inner.borrow_mut();
+        let plain = self.shared && inner.permit.is_none() && !inner.renames() && inner.takes_requests();
+        plain.then_some(Row { inner, sink })
     }
 
     /// Appends a judged request without a reply, and passes all that comes from then on to `sink` as it is: SYNC, PSYNC,

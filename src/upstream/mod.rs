@@ -25,7 +25,7 @@ pub use dial::{Address, DialError, DialTls, LinkKey, Settings, Stream, dial};
 pub use expect::Expect;
 pub use keepalive::{TCP_KEEPALIVE, keep_alive};
 pub use ledger::Permit;
-pub use link::Link;
+pub use link::{Link, Row};
 pub use mirror::{Mirror, Mirrors};
 pub use names::Names;
 pub use pool::{Lease, Pool};

@@ -254,6 +254,9 @@ fn distribute(link: &Link, incoming: &mut Incoming) -> Result<(), &'static str> 
             bytes.clear();
             return Ok(());
         }
+        if hand_out_run(link, bytes, scanner) {
+            continue;
+        }
         let found = match scanner.scan(bytes) {
             Ok(Some(found)) => found,
             Ok(None) => return pass_on(link, incoming),
@@ -285,6 +288,28 @@ fn distribute(link: &Link, incoming: &mut Incoming) -> Result<(), &'static str> 
         }
         bytes.advance(found.len);
     }
+}
+
+/// Hands the replies that `bytes` begins with to the session that they are for, all that come in a row, if these are
+/// nothing but replies. False if there is none of which that is certain.
+fn hand_out_run(link: &Link, bytes: &mut BytesMut, scanner: &mut ReplyScanner) -> bool {
+    let mut inner = link.inner.borrow_mut();
+    let Some(sink) = inner.plain_reader() else { return false };
+    let most = sink.run();
+    let (mut count, mut length) = (0, 0);
+    while count < most {
+        // What else is there, the scanner finds again.
+        match scanner.scan(bytes.get(length..).unwrap_or_default()) {
+            Ok(Some(found)) if inner.answer_plain(found.kind, &sink) => length += found.len,
+            _ => break,
+        }
+        count += 1;
+    }
+    drop(inner);
+    let Some(replies) = bytes.get(..length).filter(|_| count > 0) else { return false };
+    sink.deliver_run(replies, count);
+    bytes.advance(length);
+    true
 }
 
 /// Passes on what is there of a reply that is large, if it is certain to be a reply and its reader takes it in pieces.

@@ -12,6 +12,14 @@ pub trait Sink {
         false
     }
 
+    /// How many of the next replies may be delivered together by [`Sink::deliver_run`]; 0 if each is looked at.
+    fn run(&self) -> usize {
+        0
+    }
+
+    /// The replies to the oldest `count` open requests, at least 1 and at most [`Sink::run`], byte for byte.
+    fn deliver_run(&self, _replies: &[u8], _count: usize) {}
+
     /// Pending while so much waits for the client that no more should be read; wakes the link when that has changed.
     fn poll_room(&self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::Context;
 
 /// Bytes that are read from or written to one socket in a turn, or a little more.
-pub const TURN_BYTES: usize = 64 * 1024;
+pub const TURN_BYTES: usize = 128 * 1024;
 
 /// Requests of one session that are handled in a turn.
 pub const TURN_REQUESTS: usize = 256;
