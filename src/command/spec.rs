@@ -314,6 +314,20 @@ impl Spec {
         if self.arity < 0 { argc >= wanted } else { argc == wanted }
     }
 
+    /// The argument that is its only key, and what it does with it; `None` if there is more to be known of its keys and
+    /// channels than that.
+    #[inline]
+    pub fn only_key(&self) -> Option<(usize, Access)> {
+        let [KeySpec { access, begin: Begin::Index(index), find: Find::Range { last: 0, .. } }] = &*self.keys
+        else {
+            return None;
+        };
+        let plain = self.movable.is_none()
+            && self.channels == Channels::None
+            && !self.flags.contains(flag::MOVABLEKEYS);
+        plain.then_some((usize::from(*index), *access))
+    }
+
     /// Whether it is a container that is only ever called with a subcommand.
     pub fn is_container(&self) -> bool {
         !self.subcommands.is_empty()

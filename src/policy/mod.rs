@@ -15,6 +15,7 @@ mod facts;
 mod fence;
 mod gate;
 mod identity;
+mod last;
 mod live;
 mod login;
 mod networks;
@@ -35,6 +36,7 @@ pub use facts::{Hello, HelloFrame, Upstream};
 pub use fence::KeyEvent;
 pub use gate::{Bounds, CREDENTIALS, Enabled, Exceeded, Gates, Rename, Switches, broadcasts, is_credential};
 pub use identity::{Certificate, Identity, Mapping, MappingError, NameKind, Unmapped};
+pub use last::LastName;
 pub use live::Live;
 pub use login::{Beginning, Origin, Proof};
 pub use networks::Networks;
@@ -247,11 +249,7 @@ impl Policy {
         request: Request<'a>,
         scratch: &'a mut RequestBuf,
     ) -> Verdict<'a> {
-        if gate::is_cross_protocol(request) {
-            return Verdict::Deny(Reason::CrossProtocol);
-        }
-        let (request, resolution) = self.resolve(request, scratch);
-        self.judge_resolved(facts, request, resolution)
+        self.judge_next(&mut LastName::default(), facts, request, scratch)
     }
 
     /// What a request's name means to clients, after renaming and without what is denied to everyone; with it the request
@@ -472,6 +470,14 @@ fn visit_keys_and_channels(
     request: Request<'_>,
     visitor: &mut Visitor<'_>,
 ) -> Result<(), Unclear> {
+    // Most commands: the walk below would find just this.
+    if let Some((index, access)) = spec.only_key()
+        && let Some(key) = request.arg(index)
+    {
+        // It was the last one in any case.
+        let _ = visitor(Use::Key { index, key, access });
+        return Ok(());
+    }
     let keys = for_each_key(spec, request, |key| {
         visitor(Use::Key { index: key.index, key: key.name, access: key.access })
     });

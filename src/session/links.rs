@@ -119,7 +119,9 @@ impl Links {
     /// again.
     pub(super) fn shared_link(&self, state: &State) -> Option<&Rc<Link>> {
         let own = self.lease.is_some() || self.mirrored.is_some() || self.heavy > 0 || self.place.is_some();
-        self.current.as_ref().filter(|link| !own && link.is_shared_and_open() && link.key() == state.link_key())
+        self.current
+            .as_ref()
+            .filter(|link| !own && link.is_shared_and_open() && link.key() == state.link_key())
     }
 
     /// Picks the link for a request that runs as the mirror of the session's user, by the rules of `policy`.

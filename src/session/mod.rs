@@ -59,7 +59,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::audit::{Audit, Verdict};
-use crate::policy::Live;
+use crate::policy::{LastName, Live};
 use crate::resp::{self, RequestBuf, Scanner, encode};
 use crate::upstream::{Mirrors, Pool, TURN_BYTES, give_way};
 use crate::users::Users;
@@ -151,6 +151,8 @@ pub struct Session<S> {
     unseen: bool,
     input: BytesMut,
     scanner: Scanner,
+    /// What the last plain request called itself.
+    last: LastName,
     /// The request as it is forwarded, where that is not what the client sent.
     scratch: RequestBuf,
     /// Room for a reply of Redkeep's own.
@@ -210,6 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             unseen: true,
             input: BytesMut::new(),
             scanner: Scanner::default(),
+            last: LastName::default(),
             scratch: RequestBuf::default(),
             reply: BytesMut::new(),
             witness: Rc::new(QueueWitness::new(outbox.clone())),

@@ -20,10 +20,11 @@ impl<S> Session<S> {
     /// Sends the plain requests that the input begins with, `most` at most, and says how many there were. A request behind
     /// them that was looked at waits to be handled.
     pub(super) fn send_row(&mut self, policy: &Policy, most: usize) -> usize {
-        let Session { input, scanner, state, scratch, outbox, bounds: [_, limits], links, shared, waiting, .. } =
-            self;
+        let Session {
+            input, scanner, state, scratch, outbox, bounds: [_, limits], links, shared, last, ..
+        } = self;
         let smooth = state.is_plain()
-            && waiting.is_none()
+            && self.waiting.is_none()
             && shared.clients.hold().0 == Hold::Nothing
             && !outbox.had_large();
         let Some(link) = links.shared_link(state).filter(|_| smooth) else { return 0 };
@@ -35,7 +36,7 @@ impl<S> Session<S> {
             let rest = input.get(length..).unwrap_or_default();
             // What else is there, the scanner finds again.
             let Ok(Scanned::Request { consumed }) = scanner.scan(rest, limits) else { break };
-            match step_plain(policy, state, scanner.request(rest), scratch) {
+            match step_plain(policy, last, state, scanner.request(rest), scratch) {
                 Some(judged) if consumed < LARGE_BYTES && row.push(judged) => {}
                 _ => {
                     found = Some(consumed);

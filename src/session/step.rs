@@ -11,7 +11,7 @@ use super::{auth, local, monitor, pause, pubsub, replication, tracking, transact
 use crate::acl::LogReason;
 use crate::command::keys::affinity;
 use crate::command::{Affinity, Fence, Guard, Resolution, Spec, View, flag};
-use crate::policy::{Judged, Policy, Reason, Verdict};
+use crate::policy::{Judged, LastName, Policy, Reason, Verdict};
 use crate::resp::{Request, RequestBuf, encode};
 
 /// What the session does next. Replies of Redkeep's own are in the `out` of [`step`] already.
@@ -219,11 +219,13 @@ pub fn step<'a>(
 #[inline]
 pub(super) fn step_plain<'a>(
     policy: &'a Policy,
+    last: &mut LastName,
     state: &mut State,
     request: Request<'a>,
     scratch: &'a mut RequestBuf,
 ) -> Option<Judged<'a>> {
-    let Verdict::Allow(judged) = policy.judge(state.facts(), request, scratch) else { return None };
+    let verdict = policy.judge_next(last, state.facts(), request, scratch);
+    let Verdict::Allow(judged) = verdict else { return None };
     let spec = judged.spec();
     if !is_plain_command(spec) || judged.is_mirrored() || state.recorder.wants(spec) {
         return None;
