@@ -157,43 +157,6 @@ fn an_upstream_that_hangs_is_given_up_after_the_response_timeout() {
 }
 
 #[test]
-fn a_transaction_of_which_a_command_could_not_be_sent_does_not_run_without_it() {
-    let redis = Redis::start(&[]);
-    let socket = redis.socket();
-    let proxy = Proxy::start(|dir, _| {
-        let users = dir.write("users.acl", USERS);
-        format!(
-            "listeners:\n  - bind: 127.0.0.1:0\nupstream:\n  address: unix:{}\n  response_timeout: 60s\nacl:\n  \
-             file: {}\nlog:\n  format: json\n",
-            socket.display(),
-            users.display()
-        )
-    });
-    let mut app = Client::tcp(proxy.port(0)).login("app", "secret");
-    assert_eq!(app.ask("MULTI"), "+OK\r\n");
-    let pid = redis.pid().to_string();
-    let signal = |name: &str| {
-        assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success())
-    };
-    // It does not read, so that 256 MiB wait for it, and no more are taken.
-    signal("-STOP");
-    let large = vec![b'x'; 16 * 1024 * 1024];
-    for _ in 0..20 {
-        app.send(&[&b"SET"[..], b"app:large", &large]);
-    }
-    app.send(&["EXEC"]);
-    signal("-CONT");
-    let replies: Vec<String> = (0..20).map(|_| text(&app.read_reply())).collect();
-    let queued = replies.iter().take_while(|reply| *reply == "+QUEUED\r\n").count();
-    assert!((16..19).contains(&queued), "{queued}: {replies:?}");
-    assert_eq!(replies[queued], NOT_SENT);
-    let reply = text(&app.read_reply());
-    assert_eq!(reply, "-EXECABORT Transaction discarded because of previous errors.\r\n");
-    assert_eq!(app.ask("EXISTS app:large"), ":0\r\n");
-    proxy.assert_no_panic();
-}
-
-#[test]
 fn service_is_back_within_150_ms_of_the_upstream_in_the_median() {
     let mut redis = Redis::start(&[]);
     let proxy = Proxy::standard(&redis);

@@ -314,3 +314,50 @@ fn a_million_arguments_and_a_million_elements_pass() {
     assert_eq!(text(&greedy.read_to_end()), "-ERR Protocol error: invalid multibulk length\r\n");
     proxy.assert_no_panic();
 }
+
+#[test]
+fn large_requests_wait_with_their_client_while_the_upstream_does_not_read() {
+    const COUNT: usize = 20;
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::start(|dir, _| {
+        let users = dir.write("users.acl", USERS);
+        format!(
+            "listeners:\n  - bind: 127.0.0.1:0\nupstream:\n  address: unix:{}\n  response_timeout: 60s\n  connect_timeout: 60s\nacl:\n  \
+             file: {}\nlog:\n  format: json\n",
+            redis.socket().display(),
+            users.display()
+        )
+    });
+    let pid = redis.pid().to_string();
+    let signal = |name: &str| {
+        assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
+    };
+    for begin in ["PING", "MULTI"] {
+        let mut app = Client::patient(proxy.port(0)).login("app", "secret");
+        app.ask(begin);
+        signal("-STOP");
+        reset_peak(proxy.pid());
+        let before = peak_kib(proxy.pid());
+        let app = std::thread::spawn(move || {
+            let large = vec![b'x'; 16 * MIB];
+            for _ in 0..COUNT {
+                app.send(&[&b"SET"[..], b"app:large", &large]);
+            }
+            app
+        });
+        pause(Duration::from_secs(2));
+        let held = peak_kib(proxy.pid()) - before;
+        // One is on its way, and one is being read; a buffer may be twice as large while it grows.
+        assert!(held < 4 * 16 * 1024 && !app.is_finished(), "{begin}: {held} KiB");
+        signal("-CONT");
+        let mut app = app.join().unwrap();
+        let expected = if begin == "MULTI" { "+QUEUED\r\n" } else { "+OK\r\n" };
+        for number in 0..COUNT {
+            assert_eq!(text(&app.read_reply()), expected, "{begin}: {number}");
+        }
+        if begin == "MULTI" {
+            assert_eq!(app.ask("EXEC"), format!("*{COUNT}\r\n{}", "+OK\r\n".repeat(COUNT)));
+        }
+    }
+    proxy.assert_no_panic();
+}
