@@ -18,7 +18,7 @@ use allocation_counter::{AllocationInfo, measure};
 use redkeep::acl::{Defaults, parse_file, parse_rules};
 use redkeep::audit::Audit;
 use redkeep::command::CommandTable;
-use redkeep::policy::{Bounds, Facts, Gates, Policy, Rename, Verdict};
+use redkeep::policy::{Bounds, Facts, Gates, Policy, Rename, Sight, Verdict};
 use redkeep::resp::RequestBuf;
 use redkeep::session::{Clients, Ends, Limits, Session, SessionId, Shared};
 use redkeep::upstream::{Address, Mirrors, Pool, Settings};
@@ -198,7 +198,7 @@ fn shared(socket: &Path) -> Shared {
     };
     let users = Arc::new(Users::new(source, None));
     Shared {
-        live: users.live().clone(),
+        live: Sight::new(users.live().clone()),
         users,
         clients: Arc::new(Clients::new(Limits::DEFAULT)),
         audit: Arc::new(Audit::off()),

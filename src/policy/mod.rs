@@ -37,7 +37,7 @@ pub use fence::KeyEvent;
 pub use gate::{Bounds, CREDENTIALS, Enabled, Exceeded, Gates, Rename, Switches, broadcasts, is_credential};
 pub use identity::{Certificate, Identity, Mapping, MappingError, NameKind, Unmapped};
 pub use last::LastName;
-pub use live::Live;
+pub use live::{Live, Sight};
 pub use login::{Beginning, Origin, Proof};
 pub use networks::Networks;
 pub use scripts::{ScriptDenial, ScriptMode, Scripts, sha_of_hex};

@@ -21,6 +21,7 @@ use super::listener::{Accepted, TlsSlot, tcp, unix};
 use super::trust::Door;
 use super::{Settings, certificate, proxy_header};
 use crate::audit::{Audit, Level, Record, Verdict};
+use crate::policy::Sight;
 use crate::session::{Clients, Draining, Ends, Outbox, Session, SessionId, Shared};
 use crate::upstream::{self, Mirrors, Pool};
 use crate::users::Users;
@@ -131,7 +132,7 @@ pub(super) fn run(
     local.block_on(&runtime, async {
         let worker = Rc::new(Worker {
             shared: Rc::new(Shared {
-                live: users.live().clone(),
+                live: Sight::new(users.live().clone()),
                 users,
                 clients: common.clients,
                 audit: common.audit,

@@ -68,7 +68,7 @@ impl<S> Session<S> {
         self.state.queue = Queue::default();
         // It may have changed the user.
         self.outbox.fence(self.state.fence.as_ref());
-        let policy = self.shared.live.load().clone();
+        let policy = Arc::clone(&self.shared.live.load());
         if !self.state.may_listen_on(&policy) {
             log_notes(&mut self.state, &self.shared);
             self.end_listening();
@@ -197,7 +197,7 @@ impl<S> Session<S> {
         self.show_busy();
         local::administer(&self.shared, &current, &self.state, judged, out);
         // Those behind it see what it has changed.
-        *policy = self.shared.live.load().clone();
+        *policy = Arc::clone(&self.shared.live.load());
         self.refresh_rights(policy);
     }
 

@@ -59,7 +59,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::audit::{Audit, Verdict};
-use crate::policy::{LastName, Live};
+use crate::policy::{LastName, Sight};
 use crate::resp::{self, RequestBuf, Scanner, encode};
 use crate::upstream::{Mirrors, Pool, TURN_BYTES, give_way};
 use crate::users::Users;
@@ -87,7 +87,7 @@ const MAX_READ_AHEAD_BYTES: usize = 64 * 1024;
 /// What all sessions of a worker share.
 pub struct Shared {
     /// The policy in force.
-    pub live: Arc<Live>,
+    pub live: Sight,
     /// The users, for those who may change them.
     pub users: Arc<Users>,
     /// The clients of all workers.

@@ -80,7 +80,7 @@ fn worker(server: &Server, leases: Arc<Semaphore>) -> Rc<Worker> {
     let users = Arc::new(Users::new(source, None));
     Rc::new(Worker {
         shared: Rc::new(Shared {
-            live: users.live().clone(),
+            live: crate::policy::Sight::new(users.live().clone()),
             users,
             clients: Arc::new(Clients::new(crate::session::Limits::DEFAULT)),
             audit: Arc::new(crate::audit::Audit::off()),
