@@ -25,6 +25,8 @@ const MAX_WORDS: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Glob {
     text: Box<[u8]>,
+    /// What every text begins with that matches, if that is one byte.
+    first: Option<u8>,
     /// Before the first star; the whole pattern when there is none.
     head: Run,
     /// `None` when there is no star.
@@ -98,12 +100,13 @@ impl Glob {
         }
         let text = pattern.into();
         if !starred {
-            return Glob { text, head: Run::anchored(run), rest: None };
+            let head = Run::anchored(run);
+            return Glob { text, first: head.first(), head, rest: None };
         }
         let mut runs = runs.into_iter();
         let head = Run::anchored(runs.next().unwrap_or_default());
         let middle = runs.filter(|run| !run.is_empty()).map(Floating::new).collect();
-        Glob { text, head, rest: Some(Rest { middle, tail: Run::anchored(run) }) }
+        Glob { text, first: head.first(), head, rest: Some(Rest { middle, tail: Run::anchored(run) }) }
     }
 
     /// The pattern as it was written.
@@ -112,7 +115,13 @@ impl Glob {
     }
 
     /// Whether the pattern matches all of `text`, which may be any bytes. Allocates nothing.
+    #[inline]
     pub fn matches(&self, text: &[u8]) -> bool {
+        // Of several patterns, most differ in their first byte: no call for these.
+        self.first.is_none_or(|first| text.first() == Some(&first)) && self.matches_all(text)
+    }
+
+    fn matches_all(&self, text: &[u8]) -> bool {
         if text.is_empty() {
             return self.text.is_empty();
         }
@@ -207,6 +216,14 @@ impl Run {
         }
     }
 
+    /// The byte that it begins with, if that can only be one.
+    fn first(&self) -> Option<u8> {
+        match self {
+            Run::Literal(literal) => literal.first().copied(),
+            Run::Elements(_) => None,
+        }
+    }
+
     /// How many bytes it takes.
     fn len(&self) -> usize {
         match self {
@@ -218,10 +235,7 @@ impl Run {
     /// Whether the run matches the beginning of `text`.
     fn begins(&self, text: &[u8]) -> bool {
         match self {
-            // Of several patterns, most differ in their first byte: no call for these.
-            Run::Literal(literal) => {
-                literal.first().is_none_or(|first| text.first() == Some(first)) && text.starts_with(literal)
-            }
+            Run::Literal(literal) => text.starts_with(literal),
             Run::Elements(elements) => {
                 text.len() >= elements.len()
                     && elements.iter().zip(text).all(|(element, byte)| element.takes(*byte))

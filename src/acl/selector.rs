@@ -107,6 +107,13 @@ impl Selector {
         }
     }
 
+    /// Whether [`Selector::permits`] allows a command by its name and by this key, which is all that it uses in whatever
+    /// database.
+    #[inline]
+    pub(super) fn permits_key(&self, id: CommandId, key: &[u8], access: Access) -> bool {
+        self.all_databases && self.has_command(id) && self.has_key(key, access)
+    }
+
     /// Whether all databases of the request are allowed. They come before all other uses.
     fn permits_databases(
         &self,
@@ -147,6 +154,7 @@ impl Selector {
                 .any(|glob| if literal { glob.as_bytes() == channel } else { glob.matches(channel) })
     }
 
+    #[inline]
     fn has_key(&self, key: &[u8], needed: Access) -> bool {
         self.all_keys
             || self.keys.iter().any(|pattern| pattern.access.contains(needed) && pattern.glob.matches(key))
@@ -195,6 +203,7 @@ impl Selector {
         self.first_args.iter().map(|(id, arg)| (*id, &**arg))
     }
 
+    #[inline]
     fn has_command(&self, id: CommandId) -> bool {
         self.commands.get(id.index() / 64).is_some_and(|word| word >> (id.index() % 64) & 1 == 1)
     }

@@ -14,7 +14,7 @@ use super::permit::{Denial, Unclear, Visitor};
 use super::rule::{Grant, Rule, RuleError};
 use super::secret::PasswordHash;
 use super::selector::Selector;
-use crate::command::{CommandTable, Spec};
+use crate::command::{Access, CommandId, CommandTable, Spec};
 use crate::resp::{Request, c_string};
 
 /// A user of the ACL.
@@ -193,6 +193,13 @@ impl User {
             }
         }
         Err(furthest)
+    }
+
+    /// Whether [`User::permits`] certainly allows a command that uses this key and nothing else, in whatever database. What
+    /// it does not say yes to may still be allowed.
+    #[inline]
+    pub fn permits_key(&self, id: CommandId, key: &[u8], access: Access) -> bool {
+        self.all_powerful || self.sets().any(|set| set.permits_key(id, key, access))
     }
 
     /// Whether a session of this user may keep a subscription: to a channel, or (`pattern`) to a pattern. For

@@ -305,8 +305,14 @@ impl Policy {
         spec: &Spec,
         request: Request<'_>,
     ) -> Result<(), Denial> {
+        // Most requests: one key, and not a word of databases.
+        if let Some((index, access)) = spec.only_key()
+            && let Some(key) = request.arg(index)
+            && user.permits_key(spec.id, key, access)
+        {
+            return Ok(());
+        }
         if !user.has_database_rules() {
-            // Nearly everyone: not a word of databases.
             return user.permits(request, spec, |visitor| visit_keys_and_channels(spec, request, visitor));
         }
         // Whether a client is on this machine is none of the ACL's business.
@@ -470,14 +476,6 @@ fn visit_keys_and_channels(
     request: Request<'_>,
     visitor: &mut Visitor<'_>,
 ) -> Result<(), Unclear> {
-    // Most commands: the walk below would find just this.
-    if let Some((index, access)) = spec.only_key()
-        && let Some(key) = request.arg(index)
-    {
-        // It was the last one in any case.
-        let _ = visitor(Use::Key { index, key, access });
-        return Ok(());
-    }
     let keys = for_each_key(spec, request, |key| {
         visitor(Use::Key { index: key.index, key: key.name, access: key.access })
     });
