@@ -167,7 +167,7 @@ async fn pump(link: &Link, mut stream: Box<dyn Stream>, settings: &Settings) -> 
                     }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Io(error)),
-                Poll::Pending => return poll_timer(link, &mut timer, settings, cx),
+                Poll::Pending => return poll_timer(link, &mut timer, &mut incoming.bytes, settings, cx),
             }
         }
     })
@@ -224,6 +224,7 @@ fn poll_read(
 fn poll_timer(
     link: &Link,
     timer: &mut Pin<Box<Sleep>>,
+    input: &mut BytesMut,
     settings: &Settings,
     cx: &mut Context<'_>,
 ) -> Poll<End> {
@@ -231,6 +232,10 @@ fn poll_timer(
         link.check_health();
         let inner = link.inner.borrow();
         let waiting = !inner.slots.is_empty() && !inner.patient;
+        if inner.slots.is_empty() && input.is_empty() {
+            // A reply that had to be seen as a whole may have made it large.
+            *input = BytesMut::new();
+        }
         let (since, period) = match waiting {
             true => (inner.progress, settings.response_timeout),
             false => (Instant::now(), settings.response_timeout.min(HEALTH_INTERVAL)),
