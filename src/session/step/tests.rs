@@ -137,6 +137,29 @@ fn outcome(policy: &Policy, state: &mut State, line: &str, settled: bool) -> Str
     [action.as_str(), reply].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
+#[test]
+fn what_is_sent_in_a_row_would_be_sent_just_so_by_itself() {
+    let policy = policy(Version::NEWEST, USERS, &[]);
+    let mut rows = 0;
+    for spec in CommandTable::builtin().specs() {
+        let mut line = spec.name.replace('|', " ");
+        while line.split(' ').count() < usize::from(spec.arity.unsigned_abs()) {
+            line.push_str(" app:1");
+        }
+        for user in ["admin", "app", "none"] {
+            let mut state = state(&policy, user);
+            assert!(state.is_plain());
+            let request = RequestBuf::from_args(&words(&line));
+            let (mut last, mut scratch) = (LastName::default(), RequestBuf::default());
+            if step_plain(&policy, &mut last, &mut state, request.as_request(), &mut scratch).is_some() {
+                assert_eq!(outcome(&policy, &mut state, &line, true), "Shared Nothing", "{user}: {line}");
+                rows += 1;
+            }
+        }
+    }
+    assert!(rows > 200, "{rows} only");
+}
+
 /// State, request, whether all earlier requests are answered, outcome, state after (`=`: the same).
 type Row<'a> = (&'a str, &'a str, bool, &'a str, &'a str);
 
