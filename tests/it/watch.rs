@@ -223,6 +223,7 @@ fn break_files(more: &str, count: usize, signal: bool) {
     println!("BROKEN_SEED={seed}, {count} files, by a signal: {signal}");
     let mut random = Random::new(seed);
     let table = CommandTable::builtin();
+    let mut last = String::new();
     for number in 0..count {
         let seen = info(&mut admin, "redkeep_reloads_refused");
         let of_config = number % 3 == 0;
@@ -232,10 +233,12 @@ fn break_files(more: &str, count: usize, signal: bool) {
                 true => redkeep::config::parse(&proxy.config_path(), &text).is_err(),
                 false => parse_file(text.as_bytes(), Defaults::default(), &table).is_err(),
             };
-            if refused {
+            // What was refused already is not told twice, unless the good file was seen between.
+            if refused && text != last {
                 break text;
             }
         };
+        last.clone_from(&broken);
         let mut put = |text: &str, good: &str| match of_config {
             true => std::fs::write(proxy.config_path(), text).unwrap(),
             false if signal => mount.write("users.acl", text),
