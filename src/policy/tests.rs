@@ -1,3 +1,5 @@
+use std::ops::ControlFlow;
+
 use proptest::prelude::*;
 
 use super::testing::{policy, words};
@@ -24,6 +26,36 @@ fn verdict(policy: &Policy, user: &str, line: &str) -> String {
             name.split(|c: char| !c.is_alphabetic()).next().unwrap().to_owned()
         }
     }
+}
+
+#[test]
+fn an_only_key_is_all_that_a_command_uses() {
+    let mut count = 0;
+    for spec in CommandTable::builtin().specs() {
+        let Some((index, access)) = spec.only_key() else { continue };
+        let mut line = spec.name.replace('|', " ");
+        while line.split(' ').count() < usize::from(spec.arity.unsigned_abs()) {
+            line.push_str(" k");
+        }
+        // What other commands would take for further keys.
+        for more in ["", " 1 x", " BY w_* GET #", " STORE x", " STREAMS x 0", " KEYS x", " x y z"] {
+            let request = RequestBuf::from_args(&words(&format!("{line}{more}")));
+            let request = request.as_request();
+            if request.arg(index).is_none() {
+                continue;
+            }
+            let (mut all, mut others) = (0, 0);
+            let clear = visit_keys_and_channels(spec, request, &mut |used| {
+                let key = request.arg(index).unwrap();
+                all += 1;
+                others += usize::from(used != Use::Key { index, key, access });
+                ControlFlow::Continue(())
+            });
+            assert_eq!((all, others, clear), (1, 0, Ok(())), "{line}{more}");
+        }
+        count += 1;
+    }
+    assert!(count > 100, "{count} only");
 }
 
 fn assert_verdicts(policy: &Policy, rows: &[(&str, &str, &str)]) {
